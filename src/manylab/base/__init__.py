@@ -1,0 +1,1 @@
+"""What every other package may use: errors, paths and names. Standard library only, no side effects."""
