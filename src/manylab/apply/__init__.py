@@ -1,0 +1,1 @@
+"""Makes the machine as the configuration says: observe, compare, act, observe again."""

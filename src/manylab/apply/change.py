@@ -1,0 +1,144 @@
+"""`apply`, `rollback`, `install`: a site is changed as a whole, recorded, checked, and put back when it is not healthy."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from dataclasses import dataclass
+
+import manylab
+from manylab.apply import generations, health
+from manylab.apply.converge import converge, leftovers, plan
+from manylab.apply.generations import Generation
+from manylab.apply.site import Site, look, solve_missing
+from manylab.base.errors import ManylabError, Unhealthy
+from manylab.base.layout import Layout
+from manylab.model.resources import Environment, Resource, Service
+from manylab.plan.diff import Change
+from manylab.system import environments
+from manylab.system.environments import Say
+from manylab.system.files import write_file
+from manylab.system.observe import Machine
+from manylab.system.services.managers import manager_for
+
+HEALTHY_WITHIN = 60.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was done. generation: None when nothing had to be recorded."""
+
+    changes: tuple[Change, ...]
+    generation: Generation | None
+    site: Site
+
+
+def machine_for(site: Site, say: Say) -> Machine:
+    """What observing and acting on this site need."""
+    return Machine(site.layout, manager_for(site.facts.service, site.layout), site.network, say)
+
+
+def plan_changes(site: Site) -> list[Change]:
+    """What `apply` would do, unsolved environments included."""
+    machine = machine_for(site, lambda line: None)
+    changes = [
+        Change(f"environment {request.name}", "create", (f"to be solved: {', '.join(request.requirements)}",)) for request in site.unsolved
+    ]
+    return changes + plan(site.resources, machine, _leftovers(site))
+
+
+def _leftovers(site: Site) -> list[str]:
+    before = generations.current(site.layout)
+    return leftovers(before.paths, site.resources) if before is not None and not site.unsolved else []
+
+
+def apply_site(site: Site, say: Say, *, summary: str = "", start: bool = True) -> Outcome:
+    """Solve, make and record. The caller holds the site's lock.
+
+    start: start and restart services, and look whether the site answers; without it only what they read is made.
+    Raises what the failed step raises; what was in use before is still in use then, or is put back.
+    """
+    if solve_missing(site, say):
+        site = dataclasses.replace(look_again(site))
+    before = generations.current(site.layout)
+    wanted = [item.path for item in site.resources if isinstance(item, Environment)]
+    environments.sweep(site.layout.envs, wanted)
+    machine = machine_for(site, say)
+    resources: list[Resource] = [item for item in site.resources if start or not isinstance(item, Service)]
+    try:
+        changes = converge(resources, machine, _leftovers(site))
+        if start:
+            health.settle(site, machine, changes)
+            if changes and health.should_serve(site, machine):
+                health.wait(site, HEALTHY_WITHIN)
+    except ManylabError as error:
+        if not isinstance(error, Unhealthy) or before is None:
+            raise
+        say(f"manylab: {error.message}; going back to generation {before.number}")
+        _put_back(site, before, say)
+        raise Unhealthy(
+            f"{error.message} (generation {before.number} is in use again)",
+            hint="see 'manylab logs'; manylab.toml was left as you wrote it: correct it, then run 'manylab apply' again",
+        ) from error
+    recorded = None
+    if before is None or before.digest != site.digest:
+        recorded = generations.record(
+            site.layout,
+            digest=site.digest,
+            version=manylab.__version__,
+            source_digest=site.facts.source_digest,
+            summary=summary or _summary(changes),
+            config_text=site.config_text,
+            locks=site.locks,
+            resources=site.resources,
+        )
+    return Outcome(tuple(changes), recorded, site)
+
+
+def look_again(site: Site, **changed: str) -> Site:
+    """The same site after its locks have been solved."""
+    return look(
+        site.layout, text=site.config_text, source_digest=site.facts.source_digest, service=site.facts.service, operator=site.facts.operator
+    )
+
+
+def _put_back(site: Site, generation: Generation, say: Say) -> None:
+    old = of_generation(site.layout, generation)
+    machine = machine_for(old, say)
+    changes = converge(old.resources, machine, leftovers(generations_paths(site), old.resources))
+    health.settle(old, machine, changes)
+
+
+def generations_paths(site: Site) -> list[str]:
+    """Files and links of a site that may have been made without having been recorded."""
+    return [str(item.path) for item in site.resources if hasattr(item, "target") or hasattr(item, "content")]
+
+
+def of_generation(layout: Layout, generation: Generation) -> Site:
+    """The site as an earlier generation had it: its configuration, its locks, its own code of manylab if that is still there."""
+    locks = generation.locks()
+    old = look(layout, text=generation.config_text, locks=locks, source_digest=generation.source_digest)
+    hub = next((item for item in old.resources if isinstance(item, Environment) and item.name == "hub"), None)
+    if hub is not None and not (hub.path / environments.MARKER).exists():
+        # The environment with that code was removed; the code that runs now can be put in its place, that one cannot.
+        return look(layout, text=generation.config_text, locks=locks)
+    return old
+
+
+def rollback(layout: Layout, number: int | None, say: Say) -> Outcome:
+    """Go back to a generation: configuration, rendered files and environments. Accounts and homes are never touched."""
+    wanted = generations.find(layout, number)
+    site = of_generation(layout, wanted)
+    # Written first: should this be interrupted, `apply` goes on towards the same state.
+    write_file(layout.config_file, wanted.config_text, 0o600)
+    return apply_site(site, say, summary=f"rollback to {wanted.number}: {wanted.summary}")
+
+
+def _summary(changes: list[Change]) -> str:
+    """One line for `history`."""
+    if not changes:
+        return "no change on the machine"
+    names = [change.key for change in changes if not change.key.startswith(("directory ", "link "))] or [changes[0].key]
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+
+

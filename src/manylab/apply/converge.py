@@ -1,0 +1,54 @@
+"""Compare with the machine, change what differs, look again. One resource at a time, so that nothing is decided on stale sight."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from manylab.base.errors import NotConverged
+from manylab.model.resources import File, Link, Resource
+from manylab.plan.diff import Change, diff
+from manylab.system.files import observe_file, remove_path
+from manylab.system.observe import Machine, act, observe
+
+
+def plan(resources: Iterable[Resource], machine: Machine, leftovers: Sequence[str] = ()) -> list[Change]:
+    """What `apply` would change now. Changes nothing."""
+    changes = [change for want in resources if (change := diff(want, observe(want, machine)))]
+    return changes + [Change(f"file {path}", "remove") for path in leftovers if observe_file(Path(path)) is not None]
+
+
+def converge(resources: Iterable[Resource], machine: Machine, leftovers: Sequence[str] = ()) -> list[Change]:
+    """Make the machine as the resources say; returns what was changed.
+
+    Raises NotConverged, naming the resource, when a change was made and does not show; everything before it stays changed and running it again
+    goes on from there.
+    """
+    done = []
+    for want in resources:
+        have = observe(want, machine)
+        change = diff(want, have)
+        if change is None:
+            continue
+        machine.say(f"{change.action} {change.key}")
+        act(want, have, machine)
+        left = diff(want, observe(want, machine))
+        if left is not None:
+            raise NotConverged(
+                f"{want.key} was changed and still is not as it should be: {'; '.join(left.why) or 'it is not there'}",
+                hint="see whether something else changes it back, then run 'manylab apply' again",
+            )
+        done.append(change)
+    for text in leftovers:
+        path = Path(text)
+        if observe_file(path) is not None:
+            machine.say(f"remove {path}")
+            remove_path(path)
+            done.append(Change(f"file {path}", "remove"))
+    return done
+
+
+def leftovers(before: Sequence[str], resources: Iterable[Resource]) -> list[str]:
+    """Files and links that the generation before made and this one no longer has."""
+    now = {str(item.path) for item in resources if isinstance(item, File | Link)}
+    return [path for path in before if path not in now]

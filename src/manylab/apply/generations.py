@@ -1,0 +1,118 @@
+"""Numbered records of what was applied: the configuration, the locks, the rendered files, and what was made by it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from manylab.base.errors import NotFound
+from manylab.base.layout import Layout
+from manylab.model.resources import Directory, File, Link, Resource
+from manylab.system.files import make_directory, make_link, write_file
+
+# Enough for a term of changes; each is a few hundred kilobytes of text.
+KEEP = 30
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One record. number: counts from 1. when: seconds since the epoch. digest: of configuration, locks and resources.
+
+    source_digest: manylab's own code at that time. paths: files and links that it made. summary: one line for people.
+    """
+
+    number: int
+    when: float
+    digest: str
+    version: str
+    source_digest: str
+    summary: str
+    paths: tuple[str, ...]
+    folder: Path
+
+    @property
+    def config_text(self) -> str:
+        """manylab.toml as it was."""
+        return (self.folder / "manylab.toml").read_text(encoding="utf-8")
+
+    def locks(self) -> dict[str, str]:
+        """The lock of each environment, by the environment's name."""
+        return {path.stem: path.read_text(encoding="utf-8") for path in sorted((self.folder / "locks").glob("*.txt"))}
+
+
+def read_all(layout: Layout) -> tuple[Generation, ...]:
+    """All generations, oldest first. A folder that is not whole (no meta.json) does not count."""
+    found = []
+    for folder in layout.generations.glob("[0-9]*"):
+        try:
+            said = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        found.append(Generation(folder=folder, **{**said, "paths": tuple(said["paths"])}))
+    return tuple(sorted(found, key=lambda generation: generation.number))
+
+
+def current(layout: Layout) -> Generation | None:
+    """The generation that was applied last and whole, or None on a new machine."""
+    link = layout.generations / "current"
+    name = str(link.readlink()) if link.is_symlink() else ""
+    return next((found for found in read_all(layout) if str(found.number) == name), None)
+
+
+def find(layout: Layout, number: int | None) -> Generation:
+    """The generation of that number; without a number, the one before the current. Raises NotFound."""
+    everything = read_all(layout)
+    now = current(layout)
+    if number is None:
+        earlier = [found for found in everything if now is not None and found.number < now.number]
+        if not earlier:
+            raise NotFound("there is no earlier generation to go back to", hint="'manylab history' lists them")
+        return earlier[-1]
+    for found in everything:
+        if found.number == number:
+            return found
+    raise NotFound(f"there is no generation {number}", hint="'manylab history' lists them")
+
+
+def record(
+    layout: Layout,
+    *,
+    digest: str,
+    version: str,
+    source_digest: str,
+    summary: str,
+    config_text: str,
+    locks: Mapping[str, str],
+    resources: Sequence[Resource],
+) -> Generation:
+    """Write the next generation and make it the current one. The folder gets its number in one rename, when it is whole."""
+    make_directory(Directory(layout.generations, 0o700))
+    number = max((found.number for found in read_all(layout)), default=0) + 1
+    folder = layout.generations / str(number)
+    building = layout.generations / ".new"
+    for leftover in (building, folder):
+        if leftover.exists():
+            shutil.rmtree(leftover)
+    make_directory(Directory(building, 0o700))
+    write_file(building / "manylab.toml", config_text, 0o600)
+    make_directory(Directory(building / "locks", 0o700))
+    for name, lock in locks.items():
+        write_file(building / "locks" / f"{name}.txt", lock, 0o600)
+    make_directory(Directory(building / "rendered", 0o700))
+    for number_of_file, file in enumerate(item for item in resources if isinstance(item, File) and not item.volatile):
+        write_file(building / "rendered" / f"{number_of_file:02}-{file.path.name}", file.content, 0o600)
+    paths = tuple(str(item.path) for item in resources if isinstance(item, File | Link) and not getattr(item, "volatile", False))
+    meta = {
+        "number": number, "when": time.time(), "digest": digest, "version": version, "source_digest": source_digest, "summary": summary,
+        "paths": paths,
+    }  # fmt: skip
+    write_file(building / "meta.json", json.dumps(meta, indent=1) + "\n", 0o600)
+    building.rename(folder)
+    make_link(Link(layout.generations / "current", str(number)))
+    for old in read_all(layout)[:-KEEP]:
+        shutil.rmtree(old.folder)
+    return Generation(folder=folder, **{**meta, "paths": paths})  # type: ignore[arg-type]

@@ -1,0 +1,43 @@
+"""After a change: tell what runs about it, and look whether the site answers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from manylab.apply.site import Site
+from manylab.base.errors import Unhealthy
+from manylab.model.hub import local_url
+from manylab.model.resources import Service
+from manylab.plan.diff import Change
+from manylab.system import supervisor
+from manylab.system.http import status_of
+from manylab.system.observe import Machine
+
+
+def settle(site: Site, machine: Machine, changes: Sequence[Change]) -> None:
+    """Under the supervisor: have it restart the parts whose inputs changed. systemd's units are resources and are settled already."""
+    if changes and supervisor.reload(site.layout.supervisor_run):
+        machine.say("restart what the change concerns")
+
+
+def should_serve(site: Site, machine: Machine) -> bool:
+    """Whether the site is meant to answer now: it is a running service, or somebody has it in a terminal."""
+    if any(isinstance(item, Service) and item.running for item in site.resources):
+        return True
+    return supervisor.guardian(site.layout.supervisor_run) is not None
+
+
+def wait(site: Site, seconds: float) -> None:
+    """Wait until the sign-in page's health check answers through the proxy. Raises Unhealthy when it does not within so many seconds."""
+    url = f"{local_url(site.config)}hub/health"
+    deadline = time.monotonic() + seconds
+    status = 0
+    while time.monotonic() < deadline:
+        status = status_of(url)
+        if status == 200:
+            return
+        time.sleep(0.2)
+    raise Unhealthy(
+        f"{url} does not answer" if status == 0 else f"{url} answers with status {status}", hint="see 'manylab logs'"
+    )

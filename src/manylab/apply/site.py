@@ -1,0 +1,109 @@
+"""Everything that is known of a site before anything is done: its configuration, the machine's facts, the locks, the resources."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from manylab.base.layout import Layout
+from manylab.config import example
+from manylab.config.load import parse, read
+from manylab.config.schema import Config
+from manylab.model import environments as model_environments
+from manylab.model import site as model_site
+from manylab.model.environments import Request
+from manylab.model.facts import Facts
+from manylab.model.resources import Resource
+from manylab.system import facts as system_facts
+from manylab.system import locks as system_locks
+from manylab.system import registries
+from manylab.system.environments import Say, solve
+
+
+@dataclass(frozen=True)
+class Site:
+    """A site, ready to be compared with the machine.
+
+    locks: by environment. unsolved: environments whose packages have not been solved yet; their resources are missing from `resources`.
+    """
+
+    layout: Layout
+    config: Config
+    config_text: str
+    facts: Facts
+    locks: Mapping[str, str]
+    unsolved: tuple[Request, ...]
+    resources: tuple[Resource, ...]
+
+    @property
+    def digest(self) -> str:
+        """Names everything that this site should be."""
+        total = hashlib.sha256(self.config_text.encode())
+        for resource in self.resources:
+            total.update(repr(resource).encode() + b"\0")
+        return total.hexdigest()[:16]
+
+    @property
+    def network(self) -> dict[str, str]:
+        """Environment variables for everything that downloads."""
+        return registries.environment(mirrors(self.config))
+
+
+def mirrors(config: Config) -> registries.Mirrors:
+    """The site's [mirrors] for the installers."""
+    wanted = config.mirrors
+    return registries.Mirrors(str(wanted.pypi), str(wanted.npm), str(wanted.proxy), str(wanted.ca_bundle))
+
+
+def config_text(layout: Layout) -> str:
+    """manylab.toml, or the example that will be written where there is none."""
+    return read(layout.config_file) if layout.config_file.exists() else example.example_toml()
+
+
+def look(
+    layout: Layout,
+    *,
+    text: str | None = None,
+    locks: Mapping[str, str] | None = None,
+    source_digest: str | None = None,
+    service: str | None = None,
+    operator: str | None = None,
+) -> Site:
+    """The site as its file, the machine and the known locks make it. Solves nothing, changes nothing.
+
+    text, locks, source_digest: of an earlier generation, to go back to it. service, operator: as `install` wants them, before they are written down.
+    Raises ConfigError with every problem of the file, Unsupported for a machine that cannot carry it.
+    """
+    text = config_text(layout) if text is None else text
+    config = parse(text, str(layout.config_file))
+    facts = system_facts.gather(layout)
+    changed = {"source_digest": source_digest, "service": service, "operator": operator}
+    facts = dataclasses.replace(facts, **{name: value for name, value in changed.items() if value is not None})
+    asked = model_environments.requests(config, facts, system_locks.inputs())
+    known: dict[str, str] = {}
+    unsolved: list[Request] = []
+    for request in asked:
+        lock = (locks or {}).get(request.name) or system_locks.find(layout, request)
+        if lock is None:
+            unsolved.append(request)
+        else:
+            known[request.name] = lock
+    built = tuple(
+        model_environments.build(request, known[request.name], facts, layout, system_locks.npm())
+        for request in asked
+        if request.name in known
+    )
+    resources = model_site.build(config, facts, layout, built)
+    return Site(layout, config, text, facts, known, tuple(unsolved), resources)
+
+
+def solve_missing(site: Site, say: Say) -> bool:
+    """Solve what has no lock yet and keep it. Returns whether there was anything; then `look` again."""
+    for request in site.unsolved:
+        lock = solve(
+            request.requirements, python=request.python.path, cache=site.layout.cache, network=site.network, say=say
+        )
+        system_locks.keep(site.layout, request, lock)
+    return bool(site.unsolved)

@@ -1,0 +1,138 @@
+"""up, plan, apply, history, rollback: the site as a whole."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from manylab.apply import change, generations
+from manylab.apply.change import Outcome
+from manylab.apply.lock import exclusive
+from manylab.apply.site import Site, look
+from manylab.base.errors import AlreadyRunning
+from manylab.cli.app import JsonOption, app, command
+from manylab.cli.context import Context, make_context
+from manylab.cli.result import Progress, Result
+from manylab.model import environments
+from manylab.model.hub import local_url
+from manylab.model.resources import Environment
+from manylab.plan import show
+from manylab.system import ports, supervisor
+from manylab.system.run import clean_environment, network_environment
+
+# A second `apply` waits this long for the first before it says who holds the lock, seconds.
+LOCK_WAIT = 600.0
+
+WaitOption = Annotated[float, typer.Option("--wait", help="Seconds to wait for another manylab that changes this site.")]
+
+
+def changing(context: Context, wait: float, act: Callable[[Progress], Outcome]) -> Outcome:
+    """Run something that changes the site: alone, with progress."""
+    if context.layout.system:
+        context.need_root("this")
+    os.umask(0o022)
+    with Progress() as progress, exclusive(context.layout.apply_lock, wait=wait, say=progress.say):
+        return act(progress)
+
+
+def outcome_result(outcome: Outcome, seconds: float) -> Result:
+    """What `apply` and its like print."""
+    number = outcome.generation.number if outcome.generation else None
+    data = {"changes": show.as_json(outcome.changes), "generation": number, "seconds": round(seconds, 2)}
+    if not outcome.changes:
+        text = "Nothing to change: the machine is as the configuration says."
+    else:
+        text = f"{len(outcome.changes)} changes in {seconds:.1f} s."
+    return Result(data, text + (f" This is generation {number}." if number else ""))
+
+
+@command(app, "plan", example="manylab plan")
+def plan(as_json: JsonOption = False) -> Result:
+    """Show what `apply` would change, and change nothing."""
+    context = make_context(as_json)
+    if context.layout.system:
+        context.need_root("looking at files that only root may read")
+    changes = change.plan_changes(look(context.layout))
+    return Result({"changes": show.as_json(changes)}, show.as_text(changes))
+
+
+@command(app, "apply", example="sudo manylab apply")
+def apply(as_json: JsonOption = False, wait: WaitOption = LOCK_WAIT) -> Result:
+    """Make the machine as manylab.toml says. Run it as often as you like: what is right already is left alone."""
+    context = make_context(as_json)
+    began = time.monotonic()
+    outcome = changing(context, wait, lambda progress: change.apply_site(look(context.layout), progress.say))
+    return outcome_result(outcome, time.monotonic() - began)
+
+
+@command(app, "history", example="manylab history")
+def history(as_json: JsonOption = False) -> Result:
+    """List the generations: what was applied, and when."""
+    context = make_context(as_json)
+    if context.layout.system:
+        context.need_root("reading the generations")
+    now = generations.current(context.layout)
+    found = generations.read_all(context.layout)
+    data = [
+        {"number": item.number, "when": item.when, "version": item.version, "summary": item.summary, "current": now is not None and item.number == now.number}
+        for item in found
+    ]  # fmt: skip
+    lines = [
+        f"{'*' if row['current'] else ' '} {row['number']:>4}  {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(float(str(row['when']))))}  {row['summary']}"
+        for row in data
+    ]
+    return Result({"generations": data}, "\n".join(lines) or "Nothing was applied yet.")
+
+
+@command(app, "rollback", example="sudo manylab rollback 3")
+def rollback(
+    number: Annotated[int | None, typer.Argument(help="The generation to go back to; without it, the one before the current.")] = None,
+    as_json: JsonOption = False,
+    wait: WaitOption = LOCK_WAIT,
+) -> Result:
+    """Go back to an earlier generation: configuration, rendered files and environments. Accounts and homes stay as they are."""
+    context = make_context(as_json)
+    began = time.monotonic()
+    outcome = changing(context, wait, lambda progress: change.rollback(context.layout, number, progress.say))
+    return outcome_result(outcome, time.monotonic() - began)
+
+
+@command(app, "up", example="sudo ./manylab up")
+def up(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what the hub, the proxy and the warden log.")] = False,
+    wait: WaitOption = LOCK_WAIT,
+) -> Result:
+    """Build what is missing and serve the site in the foreground, until Ctrl-C."""
+    context = make_context(as_json=False)
+    refuse_second(context)
+    site = look(context.layout)
+    ports.check_free(str(site.config.http.address), site.config.http.port)
+    outcome = changing(context, wait, lambda progress: change.apply_site(look(context.layout), progress.say))
+    serve(outcome.site, verbose)
+    raise AssertionError("not reached: serve replaces this process")
+
+
+def refuse_second(context: Context) -> None:
+    """Raises AlreadyRunning when somebody serves this site already."""
+    pid = supervisor.guardian(context.layout.supervisor_run)
+    if pid is not None:
+        raise AlreadyRunning(
+            f"this site is being served already (pid {pid})", hint="'manylab status' says more; 'manylab stop' stops it, if it is a service", pid=pid
+        )
+
+
+def serve(site: Site, verbose: bool) -> None:
+    """Become the supervisor: the same process, so that Ctrl-C and a closed terminal reach it."""
+    hub = next(item for item in site.resources if isinstance(item, Environment) and item.name == environments.HUB)
+    print(f"Starting {site.config.site.name} at {local_url(site.config)}", flush=True)
+    if not site.layout.system:
+        print(f"Started without root, so it serves {site.facts.person} alone, below {site.layout.program.parent}.", flush=True)
+    python = str(environments.python_of(hub))
+    argv = [python, "-I", "-m", "manylab.supervise", str(site.layout.services_json), "--foreground", *(["--verbose"] if verbose else [])]
+    os.execve(python, argv, clean_environment(network_environment()))
+
+

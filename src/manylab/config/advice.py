@@ -1,0 +1,35 @@
+"""What to do about each error, beyond the hint that it brings; a test holds that no code is without advice."""
+
+from __future__ import annotations
+
+ADVICE = {
+    "E-FAILED": "Read the message and the hint; `manylab doctor` looks for causes, `manylab logs` has what came "
+    "before.",
+    "E-CONFIG": "Correct the places that are listed; `manylab config check` looks again and changes nothing. Names "
+    "and values are in [settings](settings.md).",
+    "E-BAD-NAME": "Choose a name that follows the rule in the hint. manylab never changes a name on its own.",
+    "E-PORT-TAKEN": "Stop the program that is named, or choose another port: `manylab config set http.port 8001`, then "
+    "`manylab apply`.",
+    "E-NEEDS-ROOT": "Run the command with sudo. `manylab up` also works without root, for yourself alone.",
+    "E-LOCKED": "Wait until the other command is done, and try again. The lock ends with its process and never needs "
+    "to be removed by hand.",
+    "E-COMMAND": "The output of the program says what it did not like; the message has its first lines, `--json` all.",
+    "E-NOT-CONVERGED": "Something works against manylab: another tool that manages the same file, a read-only file system, a "
+    "full disk. `manylab plan` shows what is still different; put that right and `manylab apply` again.",
+    "E-ENV": "The environment that people use is untouched. Look at the packages named in the message: `manylab "
+    "env show`, `manylab config get envs.default.packages`.",
+    "E-DOWNLOAD": "Check the network, the proxy and the mirrors ([mirrors] in [settings](settings.md)), and try again: "
+    "what was downloaded is kept.",
+    "E-UNHEALTHY": "The site runs as before the change. `manylab logs` says why the new one did not answer; `manylab "
+    "history` shows both.",
+    "E-NOT-FOUND": "Look at what there is: `manylab user list`, `manylab env list`, `manylab history`, `manylab config "
+    "show`.",
+    "E-NOT-INSTALLED": "Serve in the foreground with `manylab up`, or make it a service with `manylab install`.",
+    "E-RUNNING": "Use the site that is running (`manylab status` has its address), or stop it first: `manylab stop`, "
+    "or Ctrl-C where it was started.",
+    "E-WARDEN": "`manylab status` says whether the warden runs, `manylab logs` why not; `manylab restart` starts it "
+    "again. People's running servers go on meanwhile.",
+    "E-REFUSED": "The message says which rule: members of the group may sign in, system accounts never. `manylab user "
+    "add NAME` makes somebody a member.",
+    "E-UNSUPPORTED": "The message names what is missing on this machine; the hint, what can be used instead.",
+}

@@ -1,0 +1,84 @@
+"""What no single setting can see: settings that are right one by one and wrong together. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from manylab.config import jupyterhub_names, packages
+
+if TYPE_CHECKING:
+    from manylab.config.schema import Config
+    from manylab.config.walk import Path
+
+
+@dataclass(frozen=True)
+class Finding:
+    """path: the key to look at. needs: the other keys that the judgement rests on; void if one of them is wrong."""
+
+    path: Path
+    message: str
+    hint: str
+    needs: tuple[Path, ...] = ()
+
+
+def findings(config: Config) -> Iterator[Finding]:
+    yield from _https(config)
+    yield from _address(config)
+    yield from _dummy(config)
+    yield from _hub_packages(config)
+    yield from _traits(config)
+
+
+def _https(config: Config) -> Iterator[Finding]:
+    certificate, key = config.https.certificate, config.https.key
+    if certificate and not key:
+        yield Finding(
+            ("https", "certificate"), "there is a certificate and no key", "set https.key too", (("https", "key"),)
+        )
+    if key and not certificate:
+        yield Finding(
+            ("https", "key"),
+            "there is a key and no certificate",
+            "set https.certificate too",
+            (("https", "certificate"),),
+        )
+
+
+def _address(config: Config) -> Iterator[Finding]:
+    encrypted = config.https.certificate or config.https.key
+    if config.http.loopback or encrypted or config.http.insecure:
+        return
+    yield Finding(
+        ("http", "address"),
+        f"others can reach {config.http.address}, and passwords would cross the network in the clear",
+        "do one of three: set https.certificate and https.key; or use 127.0.0.1 behind a proxy that speaks https; or "
+        "say http.insecure = true",
+        (("http", "insecure"), ("https", "certificate"), ("https", "key")),
+    )
+
+
+def _dummy(config: Config) -> Iterator[Finding]:
+    name = config.people.authenticator
+    if not config.http.loopback and (name == "dummy" or name.endswith(":DummyAuthenticator")):
+        yield Finding(
+            ("people", "authenticator"),
+            f"the dummy authenticator lets anybody be anybody, and others can reach {config.http.address}",
+            'use "pam", or http.address = "127.0.0.1"',
+            (("http", "address"),),
+        )
+
+
+def _hub_packages(config: Config) -> Iterator[Finding]:
+    for index, package in enumerate(config.hub.packages):
+        if package in packages.SETS:
+            message = f'"{package}" is a package set for people, not for the hub'
+            yield Finding(("hub", "packages", index), message, "put it into envs.default.packages")
+
+
+def _traits(config: Config) -> Iterator[Finding]:
+    for name in config.jupyterhub:
+        if old := jupyterhub_names.covering(name):
+            message = "is decided by another setting" if old.settings else "is decided by manylab"
+            yield Finding(("jupyterhub", name), message, old.hint())

@@ -1,0 +1,278 @@
+"""Every setting of manylab.toml, declared once: its type, its default and what it means.
+
+The checks, `config show`, the example file, docs/reference/settings.md and the JSON Schema are all made from these
+declarations. A default is written as it would be in the file ("2G"); the attribute has the program's form (bytes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+
+from manylab.config import kinds
+from manylab.config.addresses import is_loopback
+from manylab.config.kinds import Kind, thaw
+
+
+def setting(default: Any, *, doc: str, example: Any = None, since: str = "0.1", secret: bool = False) -> Any:
+    """One setting: the default and example as they would be in the file; `secret` ones are not shown in full."""
+    extra: dict[str, Any] = {"since": since}
+    if secret:
+        extra["secret"] = True
+    return Field(
+        default=default,
+        validate_default=True,
+        description=doc,
+        examples=None if example is None else [example],
+        json_schema_extra=extra,
+    )
+
+
+def section(model: type[BaseModel]) -> Any:
+    """A table of settings that all have their defaults when the table is not there."""
+    return Field(default_factory=model, description=model.__doc__)
+
+
+class Table(BaseModel):
+    """What all tables have in common: nothing unknown, nothing guessed, nothing changed afterwards."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    # One line for readers of Chinese in the example file.
+    zh: ClassVar[str] = ""
+
+
+class Site(Table):
+    """The site as its people see it."""
+
+    zh = "站点：名称与界面语言"
+
+    name: kinds.Line = setting("manylab", doc="Name of the site, shown on the sign-in page.", example="Physics lab")
+    language: Literal["auto", "en", "zh_CN"] = setting(
+        "auto",
+        doc="Language of the Lab and of the hub's pages; auto takes each person's browser's.",
+        example="zh_CN",
+    )
+
+
+class Http(Table):
+    """Where the site is served."""
+
+    zh = "网址：监听地址、端口与路径前缀"
+
+    address: kinds.Host = setting(
+        "127.0.0.1",
+        doc="Address to listen on. Any other than a loopback address also needs [https], or insecure = true.",
+        example="0.0.0.0",  # noqa: S104  an example, not a socket
+    )
+    port: Annotated[int, Kind("a whole number, 1 to 65535"), Field(ge=1, le=65535)] = setting(
+        8000, doc="TCP port to listen on, also for https.", example=443
+    )
+    base_url: kinds.BaseUrl = setting("/", doc="Path under which the whole site is served.", example="/wsl")
+    insecure: bool = setting(
+        False,
+        doc="Serve plain http on an address that others can reach. Passwords then cross the network in the clear: "
+        "only behind a proxy that speaks https, or on a network you trust.",
+    )
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach the site."""
+        return is_loopback(self.address)
+
+
+class Https(Table):
+    """TLS by certificate files; both or neither."""
+
+    zh = "HTTPS 证书（两项须同时填写）"
+
+    certificate: kinds.File = setting(
+        "",
+        doc="The certificate with its chain, PEM.",
+        example="/etc/letsencrypt/live/lab.example.org/fullchain.pem",
+    )
+    key: kinds.File = setting(
+        "",
+        doc="The private key of the certificate, PEM, without a passphrase.",
+        example="/etc/letsencrypt/live/lab.example.org/privkey.pem",
+    )
+
+    @property
+    def enabled(self) -> bool:
+        return bool(self.certificate and self.key)
+
+
+class People(Table):
+    """Who may sign in, and how."""
+
+    zh = "用户：登录方式、用户组与管理员"
+
+    authenticator: kinds.Authenticator = setting(
+        "pam",
+        doc="How people prove who they are; pam asks for the password of their account on this machine. dummy (any "
+        "password) only works on a loopback address.",
+        example="github",
+    )
+    group: kinds.Group = setting(
+        "manylab",
+        doc="Members of this group may sign in; leaving it ends a person's servers and tokens.",
+        example="students",
+    )
+    admins: kinds.Accounts = setting(
+        [],
+        doc="People who may use the hub's admin page. They must be members of the group too.",
+        example=["jinzhongxu"],
+    )
+    admin_access: bool = setting(
+        False, doc="Let admins open other people's servers, and with them their files. Every use is logged."
+    )
+
+
+class Servers(Table):
+    """Each person's JupyterLab server."""
+
+    zh = "服务器：启动方式、资源限制与空闲回收"
+
+    start: Literal["warm", "cold"] = setting(
+        "warm",
+        doc="warm forks a server from a process that has everything imported; cold starts a new interpreter. Until "
+        "warm start comes, warm is served cold and the log says so.",
+        example="cold",
+    )
+    memory: kinds.Memory = setting(
+        "none",
+        doc="Memory that one server with its kernels may use; beyond it, the kernel that takes most is ended. No limit "
+        "unless set: how much is right depends on the machine and its people.",
+        example="2G",
+    )
+    cpu: kinds.Cpu = setting("none", doc="Processors that one server with its kernels may use.", example=2.0)
+    tasks: kinds.Tasks = setting(
+        4096, doc="Processes and threads that one server may have: a fork bomb stays in its cage.", example=1000
+    )
+    idle_timeout: kinds.IdleTimeout = setting(
+        "never",
+        doc="Stop a server that nobody has used for so long and whose kernels compute nothing. Never unless set: a "
+        "stopped server loses what its kernels hold in memory.",
+        example="12h",
+    )
+    named: bool = setting(False, doc="Let people start further servers with a name of their choice.")
+    named_limit: Annotated[int, Kind("a whole number, 1 to 1000"), Field(ge=1, le=1000)] = setting(
+        5, doc="How many named servers one person may have.", example=2
+    )
+    start_timeout: kinds.StartTimeout = setting(
+        "2m", doc="How long a server may take to answer before its start counts as failed.", example="60s"
+    )
+    default_url: kinds.Page = setting("/lab", doc="The page people arrive at.", example="/lab/tree/welcome.ipynb")
+    environment: kinds.Variables = setting(
+        {},
+        doc="Environment variables of every server, its kernels and terminals. Everybody can read them.",
+        example={"OMP_NUM_THREADS": "2"},
+    )
+
+
+class Environment(Table):
+    """An environment: the Python and the packages of kernels and terminals. `default` is always there."""
+
+    zh = "环境：每个 [envs.名称] 是一个 Python 环境；default 总是存在"
+
+    python: kinds.PythonVersion = setting(
+        ">=3.10",
+        doc="Which Python; what the machine has is used if it fits, else one is downloaded.",
+        example="==3.12.*",
+    )
+    backend: Literal["uv"] = setting("uv", doc="What builds the environment; conda comes in a later version.")
+    packages: kinds.Packages = setting(
+        ["scientific"],
+        doc='Packages as pip would take them (PEP 508); the word "scientific" stands for numpy, scipy, pandas, '
+        "matplotlib, scikit-learn and what else is listed under `manylab env show`.",
+        example=["scientific", "polars>=1"],
+    )
+    preload: kinds.Modules = setting(
+        [], doc="Modules that a warm kernel has already imported.", example=["numpy", "pandas"]
+    )
+
+
+def _with_default(value: Any) -> Any:
+    """The environment `default` exists without being written down."""
+    return {"default": {}, **value} if isinstance(value, Mapping) else value
+
+
+Environments = Annotated[
+    Mapping[kinds.EnvironmentName, Environment],
+    Kind("a table for each environment"),
+    BeforeValidator(_with_default),
+    AfterValidator(kinds.freeze),
+    PlainSerializer(dict, return_type=dict[str, Environment]),
+]
+
+
+class Hub(Table):
+    """The hub itself."""
+
+    zh = "Hub：数据库、附加软件包与日志"
+
+    db_url: kinds.Database = setting(
+        "",
+        doc="The hub's database: empty for SQLite in the state folder, else SQLAlchemy's URL, whose driver goes into "
+        "hub.packages.",
+        example="postgresql+psycopg://manylab@localhost/manylab",
+        secret=True,
+    )
+    packages: kinds.Packages = setting(
+        [],
+        doc="Further packages in the hub's own environment, for authenticators and databases.",
+        example=["psycopg[binary]"],
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = setting(
+        "INFO", doc="How much the hub, the proxy and the warden write to the log.", example="DEBUG"
+    )
+    members_check: kinds.MembersCheck = setting(
+        "5s", doc="How often the members of the group are compared with who is signed in.", example="30s"
+    )
+
+
+class Mirrors(Table):
+    """Where packages come from. Empty: the usual variables (PIP_INDEX_URL, HTTPS_PROXY...), or the public places."""
+
+    zh = "镜像与代理：留空则使用系统环境变量"
+
+    pypi: kinds.Index = setting(
+        "", doc="Index of Python packages.", example="https://mirror.example.org/simple", secret=True
+    )
+    npm: kinds.Web = setting("", doc="Registry of npm packages.", example="https://npm.example.org/", secret=True)
+    proxy: kinds.WebProxy = setting(
+        "", doc="Proxy through which everything is downloaded.", example="http://proxy.example.org:3128", secret=True
+    )
+    ca_bundle: kinds.File = setting(
+        "", doc="Certificate authorities to trust, PEM.", example="/etc/ssl/certs/company.pem"
+    )
+
+
+class Config(Table):
+    """manylab.toml: what a site should be. The empty file is a working site."""
+
+    site: Site = section(Site)
+    http: Http = section(Http)
+    https: Https = section(Https)
+    people: People = section(People)
+    servers: Servers = section(Servers)
+    envs: Environments = setting({}, doc="Environments for kernels and terminals, one table each.")
+    hub: Hub = section(Hub)
+    mirrors: Mirrors = section(Mirrors)
+    jupyterhub: kinds.Traits = setting(
+        {},
+        doc="The way out: any JupyterHub setting by its own name.",
+        example={"JupyterHub.concurrent_spawn_limit": 50},
+        secret=True,
+    )
+
+    def as_data(self) -> dict[str, Any]:
+        """Every setting in the form of the file, defaults included: what JSON takes, and equal for equal sites."""
+        data: dict[str, Any] = self.model_dump(mode="json")
+        return data
+
+    def traits(self) -> dict[str, Any]:
+        """[jupyterhub] as plain dictionaries and lists."""
+        plain: dict[str, Any] = thaw(self.jupyterhub)
+        return plain

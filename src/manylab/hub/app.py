@@ -1,0 +1,60 @@
+"""JupyterHub with manylab's three tasks beside it: watching the proxy, watching who is a member, saying who opens whose server."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Any
+
+from jupyterhub.apihandlers.auth import OAuthAuthorizeHandler
+from jupyterhub.app import JupyterHub
+
+from manylab.hub import settings
+from manylab.hub.members import MembersWatch
+from manylab.hub.proxy import SocketProxy
+
+
+class SayingAuthorizeHandler(OAuthAuthorizeHandler):  # type: ignore[misc]
+    """Where JupyterHub decides whether somebody may enter a server; it says so when it is not their own."""
+
+    def send_oauth_response(self, headers: Any, body: Any, status: Any) -> None:
+        user = self.current_user
+        client_id = self.get_argument("client_id", "")
+        client = self.oauth_provider.fetch_by_client_id(client_id) if client_id else None
+        spawner = getattr(client, "spawner", None)
+        if user is not None and spawner is not None and spawner.user.name != user.name:
+            self.log.info("admin %s opens %s's server %s", user.name, spawner.user.name, spawner.name or "(default)")
+        super().send_oauth_response(headers, body, status)
+
+
+class ManylabHub(JupyterHub):  # type: ignore[misc]
+    """Reads the same configuration sections as JupyterHub, whose class it extends."""
+
+    _tasks: tuple[asyncio.Task[None], ...] = ()
+
+    def init_handlers(self) -> None:
+        super().init_handlers()
+        self.handlers = [
+            (handler[0], SayingAuthorizeHandler, *handler[2:]) if handler[1] is OAuthAuthorizeHandler else handler
+            for handler in self.handlers
+        ]
+
+    async def start(self) -> None:
+        proxy = self.proxy
+        if isinstance(proxy, SocketProxy) and not proxy.should_start:
+            await proxy.wait_until_up()
+        await super().start()
+        # The umask keeps everything else the hub makes to itself; its socket has its mode from hub_socket_mode.
+        tasks = []
+        if isinstance(proxy, SocketProxy):
+            tasks.append(asyncio.create_task(proxy.watch()))
+        site = settings.read(Path(os.environ["MANYLAB_HUB_JSON"]))
+        watch = MembersWatch(self, self.authenticator.members, site.members_check)
+        tasks.append(asyncio.create_task(watch.watch()))
+        self._tasks = tuple(tasks)
+
+    async def cleanup(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await super().cleanup()

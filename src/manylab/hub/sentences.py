@@ -1,0 +1,102 @@
+"""What people read when something is refused, in English and Chinese. Pure.
+
+Names and passwords are never part of a sentence. Everything that can go wrong *before* the right password was given is
+one and the same sentence, so that nobody can learn from the login page which accounts exist, are locked or are not
+allowed here.
+"""
+
+from __future__ import annotations
+
+_WRONG = ("The user name or password is wrong, or the account is locked.", "用户名或密码错误,或账户已被锁定。")
+
+_SENTENCES: dict[str, tuple[str, str]] = {
+    "wrong": _WRONG,
+    "unknown": _WRONG,
+    "locked": _WRONG,
+    "system-account": _WRONG,
+    "not-member": (
+        "Your account may not use this site. Ask whoever runs it to add you to its group.",
+        "您的账户尚未获准使用本站点,请联系管理员将您加入用户组。",
+    ),
+    "expired": ("Your account has expired. Ask whoever runs this machine.", "您的账户已过期,请联系管理员。"),
+    "password-expired": (
+        "Your password has expired. Change it on the machine itself (with the passwd command), then sign in again.",
+        "您的密码已过期,请先在服务器上用 passwd 命令修改密码,然后重新登录。",
+    ),
+    "busy": (
+        "Too many people are signing in right now, or there were too many tries. Wait a little and try again.",
+        "当前登录人数过多或尝试次数过多,请稍后再试。",
+    ),
+    "unavailable": (
+        "Signing in does not work at the moment. Try again in a minute; if it stays so, tell whoever runs this site.",
+        "暂时无法登录,请一分钟后再试;如仍不行,请联系管理员。",
+    ),
+    "no-home": (
+        "Your home folder is missing or cannot be entered. Tell whoever runs this machine.",
+        "您的主目录不存在或无法进入,请联系管理员。",
+    ),
+    "disk-full": (
+        "The disk (or your share of it) is full, so your server cannot start. Delete files over SSH, or ask for help.",
+        "磁盘空间(或您的配额)已满,服务器无法启动。请通过 SSH 删除一些文件,或联系管理员。",
+    ),
+    "start-failed": (
+        "Your server could not be started. Try again; if it stays so, tell whoever runs this site.",
+        "您的服务器无法启动,请重试;如仍不行,请联系管理员。",
+    ),
+    "ended-early": (
+        "Your server ended while it was starting. Try again; if it stays so, tell whoever runs this site.",
+        "您的服务器在启动过程中退出,请重试;如仍不行,请联系管理员。",
+    ),
+    "start-unavailable": (
+        "Servers cannot be started at the moment. Try again in a minute.",
+        "暂时无法启动服务器,请一分钟后再试。",
+    ),
+}
+
+# Reasons that the warden gives only when the password was right.
+_AFTER_PASSWORD = frozenset({"not-member", "expired", "password-expired", "busy"})
+
+
+def language(accept_language: str) -> str:
+    """"zh" or "en", whichever an Accept-Language header prefers; "en" when it names neither."""
+    best, best_weight = "en", 0.0
+    for item in accept_language.split(","):
+        tag, _, parameters = item.strip().partition(";")
+        weight = 1.0
+        if parameters.strip().startswith("q="):
+            try:
+                weight = float(parameters.strip()[2:])
+            except ValueError:
+                continue
+        code = tag.strip().lower().split("-")[0]
+        if code in ("zh", "en") and weight > best_weight:
+            best, best_weight = code, weight
+    return best
+
+
+def say(reason: str, accept_language: str = "") -> str:
+    """The sentence for one reason in the reader's language; an unknown reason is "unavailable"."""
+    english, chinese = _SENTENCES.get(reason, _SENTENCES["unavailable"])
+    return chinese if language(accept_language) == "zh" else english
+
+
+def login_refusal(reason: str, accept_language: str = "") -> tuple[int, str]:
+    """HTTP status and sentence for a sign-in that the warden refused for `reason`."""
+    if _SENTENCES.get(reason) is _WRONG or reason in _AFTER_PASSWORD:
+        return (429 if reason == "busy" else 403), say(reason, accept_language)
+    return 503, say("unavailable", accept_language)
+
+
+def start_refusal(reason: str, message: str) -> str:
+    """Which sentence fits a server that the warden could not start."""
+    if reason == "no-home":
+        return "no-home"
+    lowered = message.lower()
+    if "no space left" in lowered or "quota" in lowered or "disk full" in lowered or "disk is full" in lowered:
+        return "disk-full"
+    return "not-member" if reason in ("not-member", "system-account", "unknown") else "start-failed"
+
+
+def both(reason: str) -> str:
+    """The sentence in both languages, for pages that are made without knowing who reads them."""
+    return " ".join(_SENTENCES[reason])

@@ -1,0 +1,68 @@
+"""Settings every person's server gets. Pure: data in, data out; `server.run` gives them to Jupyter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+ACTIVITY = "manylab.lab.activity"
+
+
+def settings(environ: Mapping[str, str], *, home: Path, prefix: Path) -> dict[str, dict[str, Any]]:
+    """By class and trait. prefix: the server environment.
+
+    Paths are given, never left to Jupyter's defaults: some of those are worked out when a module is imported, and in a
+    child of a nursery that was under another account.
+    """
+    user_settings = environ.get("JUPYTERLAB_SETTINGS_DIR", str(home / ".jupyter/lab/user-settings"))
+    workspaces = environ.get("JUPYTERLAB_WORKSPACES_DIR", str(home / ".jupyter/lab/workspaces"))
+    return {
+        "ServerApp": {
+            "sock": environ["MANYLAB_SOCKET"],
+            # The proxy and the hub are in the socket's group (the folder is setgid); nobody else can enter the folder.
+            "sock_mode": "0660",
+            "root_dir": str(home),
+            "default_url": environ.get("JUPYTERHUB_DEFAULT_URL", "/lab"),
+            # Root's mistakes are root's: this server never runs as root, and says so rather than serving.
+            "allow_root": False,
+            # Where the hub and the person's browser are is decided; nothing to open, nothing to print.
+            "open_browser": False,
+            "jpserver_extensions": {ACTIVITY: True},
+            "kernel_spec_manager_class": "manylab.lab.kernelspecs.SiteKernelSpecs",
+            # A login shell: Debian's /etc/profile sets PATH anew and then runs profile.d/manylab.sh, which puts the
+            # user environment first again.
+            "terminado_settings": {"shell_command": [shell(environ), "-l"]},
+        },
+        "KernelSpecManager": {
+            # The server's own Python is not for people's code.
+            "ensure_native_kernel": False,
+        },
+        # Files in a 0700 folder in place of five TCP ports that every other person of the machine could connect to.
+        "KernelManager": {"transport": "ipc"},
+        "MappingKernelManager": {"default_kernel_name": environ.get("MANYLAB_DEFAULT_KERNEL", "python3")},
+        "ContentsManager": {"allow_hidden": False},
+        # On a server, a trash folder is a full disk that cannot be emptied.
+        "FileContentsManager": {"delete_to_trash": False},
+        "LabApp": {
+            "user_settings_dir": user_settings,
+            "workspaces_dir": workspaces,
+            # Front-end extensions only from the server environment: one in ~/.local that fits another JupyterLab leaves
+            # its owner with an empty page.
+            "labextensions_path": [str(prefix / "share/jupyter/labextensions")],
+            "extra_labextensions_path": [],
+            # Shows what is installed and installs nothing: the server environment is not writable for people.
+            "extension_manager": "readonly",
+            # No requests to jupyter.org from everybody's server, and no pop-up about news.
+            "news_url": None,
+            "check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
+        },
+    }
+
+
+def shell(environ: Mapping[str, str]) -> str:
+    """The person's shell; bash for accounts that have none to sign in with (their terminal would end at once)."""
+    own = environ.get("SHELL", "")
+    if not own.startswith("/") or own.rpartition("/")[2] in ("nologin", "false", "sync"):
+        return "/bin/bash"
+    return own

@@ -1,0 +1,121 @@
+"""Which environments a site has and what exactly is in each. Pure: locks are given as text."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.specifiers import SpecifierSet
+
+from manylab.base.errors import Unsupported
+from manylab.base.layout import Layout
+from manylab.config.schema import Config
+from manylab.model.facts import Facts, Python
+from manylab.model.resources import Environment, File, Link
+
+# Raised when environments are built differently from the same lock, so that old ones are not taken for new ones.
+FORMAT = 3
+
+HUB, SERVER, PROXY, DEFAULT = "hub", "server", "proxy", "default"
+SCIENTIFIC = "scientific"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for in one environment.
+
+    shipped: the lock that comes with manylab and fits, "" when it must be solved. requirements: what to solve then.
+    """
+
+    name: str
+    python: Python
+    shipped: str
+    requirements: tuple[str, ...]
+
+    @property
+    def digest(self) -> str:
+        """Names the request: a lock that was solved for it is kept under this name."""
+        return _digest(self.python.minor, *sorted(self.requirements))
+
+
+def requests(config: Config, facts: Facts, inputs: Mapping[str, tuple[str, ...]]) -> tuple[Request, ...]:
+    """All environments of the site. inputs: the requirements behind each shipped lock, by its name."""
+    first = facts.pythons[0]
+    extra = tuple(config.hub.packages)
+    found = [
+        Request(PROXY, first, "proxy", inputs["proxy"]),
+        Request(HUB, first, "" if extra else "hub", (*inputs["hub"], *extra)),
+        Request(SERVER, first, "server", inputs["server"]),
+    ]
+    for name, wanted in config.envs.items():
+        packages = tuple(wanted.packages)
+        requirements = [item for item in packages if item != SCIENTIFIC]
+        if SCIENTIFIC in packages:
+            requirements = [*inputs[SCIENTIFIC], *requirements]
+        elif not any(item.split("[")[0].startswith("ipykernel") for item in requirements):
+            requirements.append("ipykernel")  # without it no kernel can start here
+        shipped = SCIENTIFIC if packages == (SCIENTIFIC,) else ""
+        found.append(Request(name, _fitting(name, wanted.python, facts), shipped, tuple(requirements)))
+    return tuple(found)
+
+
+def _fitting(name: str, wanted: str, facts: Facts) -> Python:
+    specifiers = SpecifierSet(wanted)
+    for python in facts.pythons:
+        if specifiers.contains(python.version):
+            return python
+    have = ", ".join(python.version for python in facts.pythons)
+    raise Unsupported(
+        f"envs.{name}.python asks for Python {wanted}, and this machine has {have}",
+        hint="change the setting, or install that Python where everybody can run it (/usr/bin or /usr/local/bin)",
+    )
+
+
+def build(
+    asked: Request, lock: str, facts: Facts, layout: Layout, npm: tuple[str, str] | None
+) -> Environment:
+    """The generation of an environment that fits the request and its lock."""
+    own_code = asked.name in (HUB, SERVER)
+    npm_here = npm if asked.name == PROXY else None
+    digest = _digest(
+        str(FORMAT), asked.python.path, asked.python.minor, facts.machine, lock,
+        facts.source_digest if own_code else "", *(npm_here or ()),
+    )  # fmt: skip
+    path = layout.env(asked.name) / digest
+    return Environment(asked.name, path, digest, asked.python.path, asked.python.minor, lock, own_code, npm_here)
+
+
+def current(environment: Environment, layout: Layout) -> Link:
+    """The link that makes a generation the one in use."""
+    return Link(layout.env_current(environment.name), environment.digest)
+
+
+def kernel_spec(environment: Environment, layout: Layout) -> File:
+    """The environment as a kernel of the Lab. It names the generation itself, so that running kernels keep theirs."""
+    default = environment.name == DEFAULT
+    folder = "python3" if default else f"manylab-{environment.name}"
+    spec = {
+        "argv": [
+            str(environment.path / "bin/python"), "-Xfrozen_modules=off", "-m", "ipykernel_launcher", "-f", "{connection_file}",
+        ],
+        "display_name": "Python 3" if default else f"Python 3 ({environment.name})",
+        "language": "python",
+        "metadata": {"debugger": True},
+        "env": {"PATH": f"{environment.path}/bin:${{PATH}}"},
+    }  # fmt: skip
+    return File(layout.jupyter_data / "kernels" / folder / "kernel.json", json.dumps(spec, indent=1) + "\n")
+
+
+def python_of(environment: Environment) -> Path:
+    """The interpreter inside an environment."""
+    return environment.path / "bin/python"
+
+
+def _digest(*parts: str) -> str:
+    total = hashlib.sha256()
+    for part in parts:
+        total.update(part.encode() + b"\0")
+    return total.hexdigest()[:12]

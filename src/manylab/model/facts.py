@@ -1,0 +1,42 @@
+"""What the model needs to know of the machine. Gathered by `system.facts`, so that the model itself stays pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Python:
+    """An interpreter that environments can be made with. version: like "3.11.2"."""
+
+    path: str
+    version: str
+
+    @property
+    def minor(self) -> str:
+        """Like "3.11"."""
+        return ".".join(self.version.split(".")[:2])
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The machine, as far as it decides what should be on it.
+
+    system: root's site (True) or one ordinary user's. person: that user's name, "" for root's.
+    service: how the site is installed: "systemd", "sysv", or "" when it is not. systemd_runs: whether systemd is PID 1.
+    pythons: interpreters that everybody may run, best first. source_digest: names the code of manylab itself.
+    pam_style: "debian" (common-auth), "redhat" (system-auth) or "other". operator: account that may start and stop it.
+    min_uid: where people's accounts begin (login.defs).
+    """
+
+    system: bool
+    person: str
+    home: str
+    service: str
+    systemd_runs: bool
+    pythons: tuple[Python, ...]
+    source_digest: str
+    pam_style: str = "debian"
+    operator: str = ""
+    min_uid: int = 1000
+    machine: str = "x86_64"

@@ -1,0 +1,44 @@
+"""What every person's Jupyter server finds: its configuration folder, kernel specs, variables. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from manylab.base.layout import Layout
+from manylab.config.schema import Config
+from manylab.model import environments
+from manylab.model.resources import Directory, Environment, Resource
+
+SYSTEM_PATH = ("/usr/local/bin", "/usr/bin", "/bin")
+
+
+def resources(built: Sequence[Environment], layout: Layout) -> Iterator[Resource]:
+    """Kernel specs of all user environments."""
+    for environment in user_environments(built):
+        spec = environments.kernel_spec(environment, layout)
+        yield Directory(spec.path.parent, 0o755)
+        yield spec
+
+
+def user_environments(built: Sequence[Environment]) -> tuple[Environment, ...]:
+    """Those with people's packages, in the order of the file."""
+    return tuple(found for found in built if found.name not in (environments.HUB, environments.SERVER, environments.PROXY))
+
+
+def search_path(layout: Layout) -> tuple[Path | str, ...]:
+    """PATH of servers, kernels and terminals: the default environment before everything else."""
+    return (layout.env_current(environments.DEFAULT) / "bin", *SYSTEM_PATH)
+
+
+def variables(config: Config, layout: Layout) -> dict[str, str]:
+    """Environment variables of every server, the same for everybody; nothing here is secret."""
+    # People's settings of the Lab stay where Jupyter keeps them; its configuration does not: what somebody left there years ago
+    # must not stop a server from starting (docs/decisions/0003).
+    return {
+        **{str(name): str(value) for name, value in config.servers.environment.items()},
+        "JUPYTER_CONFIG_DIR": str(layout.jupyter_config),
+        "JUPYTER_PATH": str(layout.jupyter_data),
+        "MANYLAB_DEFAULT_URL": str(config.servers.default_url),
+        "MANYLAB_LANGUAGE": str(config.site.language),
+    }

@@ -1,0 +1,132 @@
+"""The kinds of thing on a machine that manylab looks after. Plain data; `system` observes and changes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Union
+
+
+@dataclass(frozen=True)
+class Directory:
+    """A folder. mode: permission bits. Owner and group are names; "" leaves them to whoever runs manylab."""
+
+    path: Path
+    mode: int = 0o755
+    owner: str = ""
+    group: str = ""
+
+    @property
+    def key(self) -> str:
+        return f"directory {self.path}"
+
+
+@dataclass(frozen=True)
+class File:
+    """A file with known content. secret: its content is never shown. volatile: not compared, only created when missing."""
+
+    path: Path
+    content: str
+    mode: int = 0o644
+    owner: str = ""
+    group: str = ""
+    secret: bool = False
+    volatile: bool = False
+
+    @property
+    def key(self) -> str:
+        return f"file {self.path}"
+
+
+@dataclass(frozen=True)
+class Secret:
+    """One random value, made once and kept: `paths` all hold it, each with its own owner and wrapping text.
+
+    nbytes: length of the random part in bytes (written in hexadecimal). Each copy is (path, owner, group, template), the
+    template having one `{}` for the value. The first copy is the original.
+    """
+
+    name: str
+    copies: tuple[tuple[Path, str, str, str], ...]
+    nbytes: int = 32
+
+    @property
+    def key(self) -> str:
+        return f"secret {self.name}"
+
+
+@dataclass(frozen=True)
+class Link:
+    """A symbolic link; changed in one rename."""
+
+    path: Path
+    target: str
+
+    @property
+    def key(self) -> str:
+        return f"link {self.path}"
+
+
+@dataclass(frozen=True)
+class Group:
+    """A group of the machine. system: its number is from the range of system groups."""
+
+    name: str
+    system: bool = True
+
+    @property
+    def key(self) -> str:
+        return f"group {self.name}"
+
+
+@dataclass(frozen=True)
+class Account:
+    """A system account that runs a part of manylab: no password, no shell."""
+
+    name: str
+    group: str
+    groups: tuple[str, ...] = ()
+    home: str = "/nonexistent"
+
+    @property
+    def key(self) -> str:
+        return f"account {self.name}"
+
+
+@dataclass(frozen=True)
+class Environment:
+    """One generation of an environment: a folder that is complete or does not count.
+
+    digest names everything that went into it. lock: the packages, each with its hashes (pip's format). python: the interpreter that it is made
+    with, python_minor like "3.11". own_code: manylab itself goes in. npm: (package.json, package-lock.json) to install beside, with the Node that the lock brings.
+    """
+
+    name: str
+    path: Path
+    digest: str
+    python: str
+    python_minor: str
+    lock: str
+    own_code: bool = False
+    npm: tuple[str, str] | None = None
+
+    @property
+    def key(self) -> str:
+        return f"environment {self.name}"
+
+
+@dataclass(frozen=True)
+class Service:
+    """A unit of systemd or a script of init.d. revision: names the inputs that a running one must have been started with."""
+
+    name: str
+    enabled: bool = True
+    running: bool = True
+    revision: str = ""
+
+    @property
+    def key(self) -> str:
+        return f"service {self.name}"
+
+
+Resource = Union[Directory, File, Secret, Link, Group, Account, Environment, Service]

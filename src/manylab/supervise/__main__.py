@@ -1,0 +1,91 @@
+"""`python -I -m manylab.supervise SERVICES.JSON`: the supervisor itself, and what the init script asks of it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+from manylab.base.errors import ConfigError, ManylabError
+from manylab.supervise import control, processes
+from manylab.supervise.definition import load
+from manylab.supervise.guardian import guard
+from manylab.supervise.inner import EXIT_CONFIG, Inner, Request
+from manylab.supervise.processes import Identity
+
+_NOT_PERMITTED = 4  # LSB: user had insufficient privilege
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m manylab.supervise", description=__doc__)
+    parser.add_argument("services_json", type=Path)
+    parser.add_argument("--foreground", action="store_true", help="stop everything when this process ends")
+    parser.add_argument("--verbose", action="store_true", help="show the services' log lines")
+    action = parser.add_mutually_exclusive_group()
+    for name in ("start", "stop", "restart", "reload", "status"):
+        action.add_argument(f"--{name}", dest="action", action="store_const", const=name)
+    parser.add_argument("--all", action="store_true", help="with --restart: people's servers too")
+    parser.add_argument("--json", action="store_true", help="with --status")
+    # What guardian and inner process say to each other.
+    parser.add_argument("--inner", metavar="PID:STARTTIME", help=argparse.SUPPRESS)
+    parser.add_argument("--note-fd", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--request", default=Request.SERVE.value, help=argparse.SUPPRESS)
+    parser.add_argument("--taken-over", action="store_true", help=argparse.SUPPRESS)
+    return parser
+
+
+def main(arguments: list[str]) -> int:
+    """Do what the arguments say; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    path: Path = options.services_json.absolute()
+    try:
+        if options.inner is not None:
+            return _inner(path, options)
+        if options.action is not None:
+            return _act(path, options)
+        return guard(path, foreground=options.foreground, verbose=options.verbose)
+    except ManylabError as error:
+        print(f"manylab: {error.message}" + (f"\n  {error.hint}" if error.hint else ""), file=sys.stderr)
+        for line in error.data.get("lines", []):
+            print(f"    {line}", file=sys.stderr)
+        return EXIT_CONFIG if isinstance(error, ConfigError) and options.action is None else 1
+
+
+def _inner(path: Path, options: argparse.Namespace) -> int:
+    pid, _, starttime = options.inner.partition(":")
+    guardian = Identity(int(pid), int(starttime), processes.boot_id()) if int(pid) else None
+    if options.note_fd is not None:
+        os.set_inheritable(options.note_fd, False)
+    return Inner(
+        path,
+        foreground=options.foreground,
+        guardian=guardian,
+        note_fd=options.note_fd,
+        request=Request(options.request),
+        verbose=options.verbose,
+    ).run()
+
+
+def _act(path: Path, options: argparse.Namespace) -> int:
+    if options.action == "status":
+        found = control.status(load(path).state)
+        print(json.dumps(found.record.as_json() if found.record else None) if options.json else found.text)
+        return found.code
+    if os.geteuid() not in (0, path.stat().st_uid):
+        print("manylab: only root can do that", file=sys.stderr)
+        return _NOT_PERMITTED
+    if options.action == "start":
+        control.start(path)
+    elif options.action == "stop":
+        control.stop(path)
+    elif options.action == "restart":
+        control.restart(path, keep_servers=not options.all)
+    else:
+        control.reload(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

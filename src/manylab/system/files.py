@@ -1,0 +1,177 @@
+"""Files, folders and links: observed, and changed in one rename so that a crash leaves the old or the new, never a half."""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import os
+import pwd
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from manylab.base.errors import ManylabError
+from manylab.model.resources import Directory, File, Link, Secret
+
+
+class DiskFull(ManylabError):
+    """No space is left on the file system of a path."""
+
+    code = "E-DISK-FULL"
+
+
+def owner_name(uid: int) -> str:
+    """The account's name, or its number as text when it has none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def group_name(gid: int) -> str:
+    """The group's name, or its number as text when it has none."""
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)
+
+
+def _ids(owner: str, group: str) -> tuple[int, int]:
+    uid = pwd.getpwnam(owner).pw_uid if owner else -1
+    gid = grp.getgrnam(group).gr_gid if group else -1
+    return uid, gid
+
+
+@contextlib.contextmanager
+def _parent(path: Path) -> Iterator[int]:
+    """A descriptor of the folder that holds `path`; a folder that is itself a link is refused (its owner may be anybody)."""
+    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def observe_file(path: Path) -> File | Link | Directory | None:
+    """What is at `path` now, or None."""
+    try:
+        status = path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if stat.S_ISLNK(status.st_mode):
+        return Link(path, str(path.readlink()))
+    mode = stat.S_IMODE(status.st_mode)
+    owner, group = owner_name(status.st_uid), group_name(status.st_gid)
+    if not stat.S_ISREG(status.st_mode):
+        return Directory(path, mode, owner, group)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as handle:
+        content = handle.read().decode("utf-8", errors="replace")
+    return File(path, content, mode, owner, group)
+
+
+def write_file(path: Path, content: str, mode: int, owner: str = "", group: str = "") -> None:
+    """Put `content` at `path` in one rename. Raises DiskFull, or OSError for what is wrong with the folder."""
+    uid, gid = _ids(owner, group)
+    temporary = f".{path.name}.manylab-new"
+    with _parent(path) as folder:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary, dir_fd=folder)
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(temporary, flags, 0o600, dir_fd=folder)
+            try:
+                with open(descriptor, "wb") as handle:
+                    handle.write(content.encode("utf-8"))
+                    handle.flush()
+                    if (uid, gid) != (-1, -1):
+                        os.fchown(handle.fileno(), uid, gid)
+                    os.fchmod(handle.fileno(), mode)
+                    os.fsync(handle.fileno())
+                os.rename(temporary, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    os.unlink(temporary, dir_fd=folder)
+                raise
+        except OSError as error:
+            if error.errno == 28:  # ENOSPC
+                raise DiskFull(f"no space is left for {path}", hint="free some space, then run it again") from error
+            raise
+
+
+def set_ownership(path: Path, mode: int, owner: str, group: str) -> None:
+    """Give an existing file or folder its owner, group and mode; links are not followed."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        uid, gid = _ids(owner, group)
+        if (uid, gid) != (-1, -1):
+            os.fchown(descriptor, uid, gid)
+        os.fchmod(descriptor, mode)
+    finally:
+        os.close(descriptor)
+
+
+def make_directory(want: Directory) -> None:
+    """Make a folder (and, as plain 0755 folders, what is missing above it), or mend its mode and owner."""
+    if not want.path.parent.is_dir():
+        make_directory(Directory(want.path.parent))
+    if not want.path.is_dir() or want.path.is_symlink():
+        want.path.mkdir(mode=0o700)
+    set_ownership(want.path, want.mode, want.owner, want.group)
+
+
+def make_link(want: Link) -> None:
+    """Point a link at its target in one rename."""
+    temporary = f".{want.path.name}.manylab-new"
+    with _parent(want.path) as folder:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary, dir_fd=folder)
+        os.symlink(want.target, temporary, dir_fd=folder)
+        os.rename(temporary, want.path.name, src_dir_fd=folder, dst_dir_fd=folder)
+
+
+def remove_path(path: Path) -> None:
+    """Remove a file, a link, or a folder with all that is in it. What is not there is fine."""
+    if path.is_symlink() or path.is_file():
+        path.unlink(missing_ok=True)
+    elif path.is_dir():
+        shutil.rmtree(path)
+
+
+def observe_secret(want: Secret) -> Secret | None:
+    """`want` itself when every copy is in order; a Secret without copies when one is not; None when none exists."""
+    value = _secret_value(want)
+    if value is None:
+        return None
+    for path, owner, group, template in want.copies:
+        have = observe_file(path)
+        right = (
+            isinstance(have, File)
+            and have.content == template.format(value)
+            and have.mode == 0o600
+            and (not owner or have.owner == owner)
+            and (not group or have.group == group)
+        )
+        if not right:
+            return Secret(want.name, (), want.nbytes)
+    return want
+
+
+def _secret_value(want: Secret) -> str | None:
+    """The value in the original, None when there is none or it is not one (cut short by a full disk, say)."""
+    path, _, _, template = want.copies[0]
+    have = observe_file(path)
+    if not isinstance(have, File):
+        return None
+    head, _, tail = template.partition("{}")
+    value = have.content.removeprefix(head).removesuffix(tail)
+    return value if len(value) == 2 * want.nbytes and all(c in "0123456789abcdef" for c in value) else None
+
+
+def write_secret(want: Secret) -> None:
+    """Make the value if there is none, and put every copy in order."""
+    value = _secret_value(want) or secrets.token_hex(want.nbytes)
+    for path, owner, group, template in want.copies:
+        write_file(path, template.format(value), 0o600, owner, group)

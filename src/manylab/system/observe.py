@@ -1,0 +1,81 @@
+"""One function from any resource to what is there of it now, and one that makes it so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from manylab.base.layout import Layout
+from manylab.model.resources import Account, Directory, Environment, File, Group, Link, Resource, Secret, Service
+from manylab.system import accounts, environments, files
+from manylab.system.environments import Say
+from manylab.system.services.base import ServiceManager
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What observing and acting need besides the resource itself.
+
+    services: None where the site is not installed as a service. network: variables for installers. say: takes lines of progress.
+    """
+
+    layout: Layout
+    services: ServiceManager | None
+    network: dict[str, str]
+    say: Say
+
+
+def observe(want: Resource, machine: Machine) -> Resource | None:
+    """What is there of this resource, in the same type; None when it is not there."""
+    if isinstance(want, File | Link | Directory):
+        return files.observe_file(want.path)
+    if isinstance(want, Secret):
+        return files.observe_secret(want)
+    if isinstance(want, Group):
+        return accounts.observe_group(want)
+    if isinstance(want, Account):
+        return accounts.observe_account(want)
+    if isinstance(want, Environment):
+        return environments.observe_environment(want)
+    assert machine.services is not None
+    return observe_service(want, machine.services)
+
+
+def observe_service(want: Service, manager: ServiceManager) -> Service | None:
+    """Whether the service is enabled and running, and the revision that the running one was started with."""
+    running = manager.is_active(want.name)
+    return Service(want.name, manager.is_enabled(want.name), running, manager.revision(want.name) if running else "")
+
+
+def act(want: Resource, have: Resource | None, machine: Machine) -> None:
+    """Make it so. Raises what the changed thing raises; never leaves a half of it."""
+    if isinstance(want, File):
+        _clear(want.path, have, File)
+        if isinstance(have, File) and (have.content == want.content or want.volatile):
+            files.set_ownership(want.path, want.mode, want.owner, want.group)
+        else:
+            files.write_file(want.path, want.content, want.mode, want.owner, want.group)
+    elif isinstance(want, Link):
+        _clear(want.path, have, Link)
+        files.make_link(want)
+    elif isinstance(want, Directory):
+        if have is not None and not isinstance(have, Directory):
+            files.remove_path(want.path)
+        files.make_directory(want)
+    elif isinstance(want, Secret):
+        files.write_secret(want)
+    elif isinstance(want, Group):
+        accounts.make_group(want)
+    elif isinstance(want, Account):
+        accounts.make_account(want)
+    elif isinstance(want, Environment):
+        environments.build(want, cache=machine.layout.cache, network=machine.network, say=machine.say)
+    else:
+        assert machine.services is not None
+        machine.services.converge(want)
+
+
+def _clear(path: Path, have: Resource | None, kind: type) -> None:
+    """An empty folder in the way of a file or link goes; a folder with something in it is not ours to delete."""
+    if isinstance(have, Directory) and not issubclass(kind, Directory):
+        path.rmdir()

@@ -1,0 +1,126 @@
+"""The one door through which manylab runs other programs: an argv list, a timeout, captured output."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from manylab.base.errors import CommandFailed
+
+# Programs are looked for here and nowhere else: root's own PATH may name folders that others can write.
+SAFE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+# What decides how registries are reached; passed on to every installer, and nothing else of the caller's environment.
+NETWORK_VARIABLES = (
+    "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy",
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS",
+    "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_CERT", "PIP_TRUSTED_HOST", "PIP_CONFIG_FILE", "PIP_DEFAULT_TIMEOUT", "PIP_FIND_LINKS",
+    "UV_INDEX_URL", "UV_DEFAULT_INDEX", "UV_EXTRA_INDEX_URL", "UV_INDEX", "UV_NATIVE_TLS", "UV_SYSTEM_CERTS", "UV_INSECURE_HOST", "UV_HTTP_TIMEOUT", "UV_FIND_LINKS",
+    "NPM_CONFIG_REGISTRY", "npm_config_registry", "NPM_CONFIG_CAFILE", "npm_config_cafile", "NPM_CONFIG_USERCONFIG", "npm_config_userconfig",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A program that has ended. status: its exit status, or minus the signal that ended it."""
+
+    argv: tuple[str, ...]
+    status: int
+    out: str
+    err: str
+
+
+def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment that programs get: a fixed PATH, English messages, the caller's HOME, and `extra`."""
+    kept = {name: os.environ[name] for name in ("HOME", "TERM", "XDG_RUNTIME_DIR") if name in os.environ}
+    return {"PATH": SAFE_PATH, "LC_ALL": "C.UTF-8", **kept, **(extra or {})}
+
+
+def network_environment() -> dict[str, str]:
+    """The caller's own settings of mirrors, proxies and certificate authorities."""
+    return {name: os.environ[name] for name in NETWORK_VARIABLES if os.environ.get(name)}
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    timeout: float = 60,
+    input: str | None = None,
+    env: Mapping[str, str] | None = None,
+    cwd: str | os.PathLike[str] | None = None,
+    umask: int = 0o022,
+    check: bool = True,
+    on_line: Callable[[str], None] | None = None,
+) -> Completed:
+    """Run a program to its end.
+
+    timeout: seconds, after which it is killed. umask: what it starts with; never the caller's, so that root's 077 does not
+    make files that people cannot read. on_line: called with each line of standard error as it comes (for progress).
+    Raises CommandFailed when it cannot be started, takes too long, or (with `check`) ends with a status other than 0.
+    """
+    argv = [os.fspath(part) for part in argv]
+    environment = clean_environment(env)
+    try:
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.PIPE if input is not None else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            env=environment,
+            cwd=cwd,
+            umask=umask,
+        )
+    except OSError as error:
+        raise CommandFailed(f"{argv[0]} cannot be started: {error.strerror}", argv=argv) from error
+    with process:
+        try:
+            if on_line is None:
+                out, err = process.communicate(input, timeout=timeout)
+            else:
+                out, err = _follow(process, on_line, timeout)
+        except subprocess.TimeoutExpired as error:
+            process.kill()
+            process.communicate()
+            raise CommandFailed(f"{argv[0]} did not finish within {timeout:g} s", argv=argv) from error
+        except BaseException:  # Ctrl-C: the program must not go on by itself
+            process.kill()
+            raise
+    done = Completed(tuple(argv), process.returncode, out, err)
+    if check and done.status != 0:
+        last = (err.strip() or out.strip()).splitlines()[-12:]
+        raise CommandFailed(
+            f"{argv[0]} ended with status {done.status}" + (": " + "\n  ".join(last) if last else ""),
+            argv=argv,
+            status=done.status,
+        )
+    return done
+
+
+def _follow(process: subprocess.Popen[str], on_line: Callable[[str], None], timeout: float) -> tuple[str, str]:
+    """Read standard error line by line while it runs; standard output must be small (it is read at the end)."""
+    assert process.stderr is not None and process.stdout is not None
+    expired = threading.Event()
+
+    def end() -> None:
+        expired.set()
+        process.kill()
+
+    timer = threading.Timer(timeout, end)
+    timer.start()
+    lines: list[str] = []
+    try:
+        for line in process.stderr:
+            lines.append(line)
+            on_line(line.rstrip("\n"))
+        out = process.stdout.read()
+        process.wait()
+    finally:
+        timer.cancel()
+    if expired.is_set():
+        raise subprocess.TimeoutExpired(process.args, timeout)
+    return out, "".join(lines)

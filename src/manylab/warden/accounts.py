@@ -1,0 +1,97 @@
+"""Who may be served. Asks the machine (NSS: files, LDAP, sssd...), so every call can block: run it in a thread."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+from dataclasses import dataclass
+from pathlib import Path
+
+from manylab.base import names
+from manylab.base.errors import BadName
+from manylab.warden.messages import Refusal
+from manylab.warden.settings import Settings
+
+_NOBODY = 65534  # the kernel's overflow uid: what files of unmapped owners seem to belong to
+_SYSTEM_NAMES = ("_", "systemd-")  # Debian Policy 9.2.1: packages name their accounts with a leading underscore
+_NO_LOGIN = {"nologin", "false"}
+
+
+@dataclass(frozen=True)
+class Person:
+    """An account, with every group it is in."""
+
+    name: str
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    home: str
+    shell: str
+
+
+def find(name: str, settings: Settings) -> Person:
+    """The account of this name, if it is one of a person; raises Refusal `unknown` or `system-account`.
+
+    A name is never mapped to another: `Alice` is not `alice`, and a directory that answers with another spelling is
+    refused, because everything else (folders, registry, the hub's database) goes by the name.
+    """
+    try:
+        found = pwd.getpwnam(names.account(name))
+    except (BadName, KeyError):
+        raise Refusal("unknown", "there is no such account") from None
+    if found.pw_name != name:
+        raise Refusal("unknown", "there is no account of exactly this name")
+    if found.pw_uid == 0:
+        raise Refusal("system-account", "root is not served")
+    if settings.person_uid is not None:
+        if found.pw_uid != settings.person_uid:
+            raise Refusal("not-member", "this site serves only the person who runs it")
+    elif (
+        found.pw_uid < settings.min_uid or found.pw_uid in (_NOBODY, settings.hub_uid) or name.startswith(_SYSTEM_NAMES)
+    ):
+        raise Refusal("system-account", "system accounts are not served")
+    try:
+        groups = os.getgrouplist(name, found.pw_gid)
+    except OSError as error:
+        raise Refusal("error", f"the groups of {name} could not be read: {error.strerror}") from None
+    return Person(name, found.pw_uid, found.pw_gid, tuple(groups), found.pw_dir, found.pw_shell)
+
+
+def admit(person: Person, settings: Settings) -> None:
+    """Nothing, if this account may use the site; raises Refusal `not-member` or `locked`.
+
+    For signing in, ask this only after the password was right: a stranger must not learn who is a member.
+    """
+    if settings.person_uid is not None:
+        return
+    if Path(person.shell).name in _NO_LOGIN:
+        raise Refusal("locked", f"{person.name} has a shell that allows no login")
+    try:
+        group = grp.getgrnam(settings.group)
+    except KeyError:
+        raise Refusal("not-member", f"the group {settings.group} does not exist") from None
+    # Three ways to ask, since some directories answer only some of them.
+    if group.gr_gid != person.gid and group.gr_gid not in person.groups and person.name not in group.gr_mem:
+        raise Refusal("not-member", f"{person.name} is not in the group {settings.group}")
+
+
+def has_locked_password(name: str, shadow: Path = Path("/etc/shadow")) -> bool:
+    """Whether /etc/shadow says that no password can be right (`passwd -l`, `usermod -L`: a field with `!` or `*`).
+
+    False when that cannot be known: not root, or an account of a directory. (The spwd module left Python in 3.13.)
+    """
+    try:
+        lines = shadow.read_text(errors="replace").splitlines()
+    except OSError:
+        return False
+    fields = next((line.split(":") for line in lines if line.startswith(name + ":")), [])
+    return len(fields) > 1 and fields[1].startswith(("!", "*"))
+
+
+def group_id(name: str) -> int:
+    """The number of a group; raises Refusal `start-failed` when there is none."""
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise Refusal("start-failed", f"the group {name} does not exist; run `manylab apply`") from None

@@ -1,0 +1,84 @@
+"""The folders and log files that root makes for a server. Nothing here follows a link that somebody else could make.
+
+Root touches `servers/NAME` only, whose parent is root's. What is below belongs to the person, who may plant links
+there at any moment; it is therefore made by `child`, as the person, and gets the web's group by the setgid bit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import stat
+from pathlib import Path
+from typing import Final
+
+from manylab.warden import accounts
+from manylab.warden.accounts import Person
+from manylab.warden.messages import Refusal
+from manylab.warden.settings import Settings
+
+_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_LOG_LIMIT: Final = 10 * 1024 * 1024  # bytes
+
+
+def own(path: Path, mode: int) -> None:
+    """A folder of the warden's own account that nobody else can write; made when missing. Raises OSError."""
+    with contextlib.suppress(FileExistsError):
+        path.mkdir(mode=mode, parents=True)
+        path.chmod(mode)  # whatever the umask is
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        raise PermissionError(f"{path} is not a folder that only uid {os.geteuid()} writes")
+
+
+def for_person(settings: Settings, person: Person) -> Path:
+    """`servers/NAME`, owner the person, group the web's, mode 02710: nobody else can enter. Raises Refusal, OSError."""
+    own(settings.servers, 0o711)
+    path = settings.servers / person.name
+    with contextlib.suppress(FileNotFoundError):
+        found = path.lstat()
+        if not stat.S_ISDIR(found.st_mode):
+            path.unlink()
+        elif found.st_uid not in (person.uid, os.geteuid()):
+            # Left by an account of this name that is no more. rmtree follows no links, and no folder above is theirs.
+            shutil.rmtree(path)
+    parent = os.open(settings.servers, _FOLDER)
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(person.name, 0o700, dir_fd=parent)
+        folder = os.open(person.name, _FOLDER, dir_fd=parent)
+    finally:
+        os.close(parent)
+    try:
+        if os.geteuid() == 0:
+            group = person.gid if settings.web_group is None else accounts.group_id(settings.web_group)
+            os.fchown(folder, person.uid, group)
+        elif os.geteuid() != person.uid:
+            raise Refusal("start-failed", "without root the warden can start only its own account's server")
+        os.fchmod(folder, 0o2710)
+    finally:
+        os.close(folder)
+    return path
+
+
+def open_log(folder: Path, name: str) -> int:
+    """`server-NAME.log`, open for appending; the caller closes it. Raises OSError."""
+    own(folder, 0o755)
+    path = folder / f"server-{name}.log"
+    trim_log(path)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o640)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise PermissionError(f"{path} is not a file")
+    os.set_blocking(descriptor, True)
+    return descriptor
+
+
+def trim_log(path: Path) -> None:
+    """Keep a log near 10 MB: what it holds goes to `.1`. Servers have it open for appending, so it is emptied."""
+    with contextlib.suppress(FileNotFoundError):
+        if path.lstat().st_size > _LOG_LIMIT:
+            shutil.copyfile(path, path.with_name(path.name + ".1"), follow_symlinks=False)
+            os.truncate(path, 0)

@@ -1,0 +1,151 @@
+"""Is this the right password, and may this account come in? Asks PAM in short-lived processes, a few at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random
+import time
+from collections import OrderedDict
+from typing import Any, Final
+
+from manylab.base import names
+from manylab.base.errors import BadName
+from manylab.warden import accounts
+from manylab.warden.messages import Authenticate, Reason, Refusal
+from manylab.warden.settings import Settings
+
+log = logging.getLogger("manylab.warden")
+
+_AT_ONCE: Final = 8  # PAM processes
+_WAIT: Final = 20.0  # seconds for one of those to become free
+_TIMEOUT: Final = 30.0  # seconds for PAM's answer; a directory that is down takes this long to say so
+_TRIES: Final = 5  # wrong passwords for one name ...
+_WINDOW: Final = 60.0  # ... in this many seconds
+_NAMES: Final = 4096  # names remembered; PAM's own delay lets no more than about 240 different ones pass in a window
+# Linux-PAM waits 2 s, give or take a quarter, after a wrong password. Answers that need no PAM wait as long, or the
+# time would tell strangers which accounts exist.
+_PAUSE: Final = (1.5, 2.5)
+
+# The numbers of Linux-PAM's _pam_types.h.
+_VERDICTS: Final[dict[int, tuple[Reason, str]]] = {
+    6: ("locked", "PAM does not let this account in"),  # PERM_DENIED
+    7: ("wrong", "wrong name or password"),  # AUTH_ERR
+    8: ("error", "PAM may not read what it needs to check this password"),  # CRED_INSUFFICIENT
+    9: ("error", "the password directory cannot be reached"),  # AUTHINFO_UNAVAIL
+    10: ("unknown", "PAM knows no such account"),  # USER_UNKNOWN
+    11: ("busy", "too many wrong passwords; try again later"),  # MAXTRIES
+    12: ("password-expired", "the password must be changed: sign in with ssh or at the console and use `passwd`"),
+    13: ("expired", "the account has expired"),  # ACCT_EXPIRED
+    27: ("password-expired", "the password has expired: sign in with ssh or at the console and use `passwd`"),
+}
+
+
+class Throttle:
+    """Slows guessing for one name, in bounded memory.
+
+    Every try counts as wrong until it was right, so tries at the same moment count too. Who keeps guessing at a name
+    can keep its owner out for as long as that goes on, never longer than a minute after; the warden does not know
+    where a question comes from, so that is the hub's or a firewall's to prevent.
+    """
+
+    def __init__(self) -> None:
+        self._tries: OrderedDict[str, list[float]] = OrderedDict()
+
+    def begin(self, name: str, now: float) -> bool:
+        """Whether this name may be tried now."""
+        tries = [moment for moment in self._tries.pop(name, []) if now - moment < _WINDOW]
+        self._tries[name] = tries
+        while len(self._tries) > _NAMES:
+            self._tries.popitem(last=False)
+        if len(tries) >= _TRIES:
+            return False
+        tries.append(now)
+        return True
+
+    def forgive(self, name: str) -> None:
+        """The last try was no guess."""
+        if tries := self._tries.get(name):
+            tries.pop()
+
+    def forget(self, name: str) -> None:
+        """The password was right."""
+        self._tries.pop(name, None)
+
+
+class Login:
+    """Answers `authenticate`."""
+
+    def __init__(self) -> None:
+        self._free = asyncio.Semaphore(_AT_ONCE)
+        self._throttle = Throttle()
+
+    async def authenticate(self, message: Authenticate, settings: Settings) -> str:
+        """The name of the account that this password opens; raises Refusal."""
+        name = message.user
+        try:
+            names.account(name)
+            person = await asyncio.to_thread(accounts.find, name, settings)
+        except BadName:
+            log.info("no account can have the name %.80s", ascii(name))
+            await asyncio.sleep(random.uniform(*_PAUSE))  # noqa: S311
+            raise Refusal("unknown", "there is no such account") from None
+        except Refusal:
+            await asyncio.sleep(random.uniform(*_PAUSE))  # noqa: S311
+            raise
+        # Only names of real accounts come this far, so made-up ones cannot push a name out of the throttle's memory.
+        if not self._throttle.begin(name, time.monotonic()):
+            raise Refusal("busy", "too many wrong passwords; wait a minute and try again")
+        try:
+            await self._ask_pam(message, settings)
+        except Refusal as refusal:
+            if refusal.reason not in ("wrong", "unknown"):
+                self._throttle.forgive(name)
+            if refusal.reason == "wrong" and await asyncio.to_thread(accounts.has_locked_password, name):
+                raise Refusal("locked", "the account's password is locked") from None
+            raise
+        self._throttle.forget(name)
+        await asyncio.to_thread(accounts.admit, person, settings)
+        return person.name
+
+    async def _ask_pam(self, message: Authenticate, settings: Settings) -> None:
+        try:
+            await asyncio.wait_for(self._free.acquire(), _WAIT)
+        except (asyncio.TimeoutError, TimeoutError):
+            raise Refusal("busy", "too many people are signing in; try again") from None
+        try:
+            verdict = await _run(message, settings)
+        finally:
+            self._free.release()
+        errno = verdict.get("errno")
+        if errno == 0:
+            if verdict.get("user") != message.user:
+                raise Refusal("unknown", "PAM knows this account by another name")
+            return
+        raise Refusal(*_VERDICTS.get(errno or -1, ("error", f"PAM failed with error {errno}")))
+
+
+async def _run(message: Authenticate, settings: Settings) -> dict[str, Any]:
+    """What pam_check says; `{"errno": None}` when it says nothing in time."""
+    question = {"user": message.user, "password": message.password, "service": settings.pam_service}
+    process = await asyncio.create_subprocess_exec(
+        *(str(settings.python), "-I", "-m", "manylab.warden.pam_check"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"},
+        cwd="/",
+        start_new_session=True,
+    )
+    try:
+        output, _ = await asyncio.wait_for(process.communicate(json.dumps(question).encode()), _TIMEOUT)
+        verdict = json.loads(output)
+        return verdict if isinstance(verdict, dict) else {}
+    except (asyncio.TimeoutError, TimeoutError, ValueError):
+        log.warning("pam_check gave no answer (exit status %s)", process.returncode)
+        return {}
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()

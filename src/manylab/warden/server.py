@@ -1,0 +1,200 @@
+"""The warden's socket: one connection, one question, one answer. Nothing a peer sends can stop it or hold up others."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import signal
+import socket
+import struct
+import traceback
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+from manylab.base.errors import ConfigError
+from manylab.warden import folders, messages, settings
+from manylab.warden.login import Login
+from manylab.warden.messages import Authenticate, BadMessage, List, Message, Refusal, Start, Status, Stop, StopAll
+from manylab.warden.registry import Registry
+from manylab.warden.servers import Servers
+from manylab.warden.settings import Settings
+
+log = logging.getLogger("manylab.warden")
+
+_COMPLETE: Final = 5.0  # seconds for a whole question, and for taking the answer
+_AT_ONCE: Final = 256  # connections of one account: a hub gone wild leaves root its own
+_BACKLOG: Final = 1024  # connections that wait to be looked at
+_LAST_STARTS: Final = 3.0  # seconds for what is under way when the warden is told to end
+_TRIM: Final = 60.0  # seconds between looks at the size of logs
+
+
+class Warden:
+    """Answers questions. The settings are read again at each start and sign-in; the file's last good content counts."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.settings = settings.read(path)
+        self.servers = Servers(Registry(self.settings.registry))
+        self.login = Login()
+        self._serving: Counter[int] = Counter()
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def fresh(self) -> Settings:
+        """The settings as they are now; those before when the file is wrong now."""
+        try:
+            self.settings = settings.read(self.path)
+        except ConfigError as error:
+            log.warning("%s; going on with the settings before", error.message)
+        return self.settings
+
+    async def answer(self, message: Message) -> dict[str, Any]:
+        """What the message asks for; raises Refusal."""
+        if isinstance(message, Authenticate):
+            return messages.done(user=await self.login.authenticate(message, self.fresh()))
+        if isinstance(message, Start):
+            entry = await self.servers.start(message, self.fresh())
+            return messages.done(pid=entry.pid, socket=entry.socket)
+        if isinstance(message, Stop):
+            return messages.done(was=await self.servers.stop((message.user, message.server), message.now))
+        if isinstance(message, Status):
+            return messages.done(**self.servers.status((message.user, message.server)))
+        if isinstance(message, List):
+            return messages.done(servers=self.servers.list())
+        assert isinstance(message, StopAll)  # the vocabulary is closed
+        return messages.done(stopped=await self.servers.stop_all())
+
+    async def connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one peer; never raises."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        uid = peer_uid(writer)
+        self._serving[uid] += 1
+        try:
+            answer = await self._serve(uid, reader)
+            writer.write(messages.encode(answer))
+            await asyncio.wait_for(writer.drain(), _COMPLETE)
+            writer.close()
+            await asyncio.wait_for(writer.wait_closed(), _COMPLETE)
+        except (OSError, asyncio.TimeoutError, TimeoutError):
+            pass  # the peer went away or does not listen
+        except Exception as error:
+            _report(error)
+        finally:
+            writer.transport.abort()
+            self._tasks.discard(task)
+            self._serving[uid] -= 1
+            if not self._serving[uid]:
+                del self._serving[uid]
+
+    async def _serve(self, uid: int, reader: asyncio.StreamReader) -> dict[str, Any]:
+        try:
+            if uid not in (self.settings.hub_uid, 0, os.geteuid()):
+                log.warning("refused a peer with uid %d", uid)
+                raise Refusal("forbidden", "only the hub may ask")
+            if self._serving[uid] > _AT_ONCE:
+                raise Refusal("busy", "too many questions at once; ask again")
+            return await self.answer(messages.parse(await _question(reader)))
+        except Refusal as refusal:
+            return messages.refused(refusal)
+        except (OSError, ConfigError):
+            raise
+        except Exception as error:
+            _report(error)
+            return messages.refused(Refusal("error", "the warden failed at this; its log says where"))
+
+    async def finish(self) -> None:
+        """Let starts and stops that are under way come to an end, for a little while."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_LAST_STARTS)
+
+
+def _report(error: Exception) -> None:
+    """Where it went wrong, never what with: the text of an exception may repeat a password."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    log.error("unexpected %s at %s:%s", type(error).__name__, Path(frame.filename).name, frame.lineno)
+
+
+async def _question(reader: asyncio.StreamReader) -> bytes:
+    try:
+        return await asyncio.wait_for(reader.readuntil(b"\n"), _COMPLETE)
+    except (asyncio.TimeoutError, TimeoutError):
+        raise BadMessage(f"the question was not complete within {_COMPLETE:.0f} s") from None
+    except asyncio.IncompleteReadError:
+        raise BadMessage("the question does not end with a newline") from None
+    except (asyncio.LimitOverrunError, ValueError):
+        raise BadMessage(f"the question is larger than {messages.MAX_QUESTION} bytes") from None
+
+
+def peer_uid(writer: asyncio.StreamWriter) -> int:
+    """The uid of the process that connected, from the kernel (struct ucred)."""
+    peer = writer.get_extra_info("socket")
+    credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("iII"))
+    return int(struct.unpack("iII", credentials)[1])
+
+
+def listen(path: Path, hub_uid: int) -> socket.socket:
+    """The socket, only ever visible under its name when its owner and mode are right. Raises OSError."""
+    folders.own(path.parent, 0o711)
+    temporary = path.with_name(f".{secrets.token_hex(4)}")
+    server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o077)
+    try:
+        server.bind(str(temporary))
+        if os.geteuid() == 0:
+            os.chown(temporary, hub_uid, -1)
+        temporary.chmod(0o600)
+        server.listen(_BACKLOG)
+        temporary.replace(path)  # also takes the place of one that a killed warden left
+    except BaseException:
+        server.close()
+        temporary.unlink(missing_ok=True)
+        raise
+    finally:
+        os.umask(before)
+    return server
+
+
+def notify_systemd(state: str) -> None:
+    """sd_notify(3): a datagram to the socket named in the environment, if there is one."""
+    if not (address := os.environ.get("NOTIFY_SOCKET")):
+        return
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.connect("\0" + address[1:] if address.startswith("@") else address)
+        sender.send(state.encode())
+
+
+async def serve(path: Path) -> None:
+    """Run the warden with these settings until SIGTERM or SIGINT; the servers go on."""
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(max_workers=32))  # lookups and starts block
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    warden = Warden(path)
+    warden.servers.adopt()
+    address = warden.settings.socket  # a later warden.json may say another: that counts from the next warden on
+    listening = listen(address, warden.settings.hub_uid)
+    server = await asyncio.start_unix_server(
+        warden.connection, sock=listening, limit=messages.MAX_QUESTION, backlog=_BACKLOG
+    )
+    log.info("listening on %s", address)
+    notify_systemd("READY=1")
+    while not stop.is_set():
+        with contextlib.suppress(asyncio.TimeoutError, TimeoutError):
+            await asyncio.wait_for(stop.wait(), _TRIM)
+        if warden.settings.log_dir is not None:
+            warden.servers.trim_logs(warden.settings.log_dir)
+    notify_systemd("STOPPING=1")
+    server.close()
+    address.unlink(missing_ok=True)
+    await warden.finish()
+    log.info("ended; the servers go on")
+    logging.shutdown()
+    # At once: the end of the loop and its threads would wait for a directory service that does not answer.
+    os._exit(0)
