@@ -17,6 +17,8 @@ from manylab.system.observe import Machine
 
 def settle(site: Site, machine: Machine, changes: Sequence[Change]) -> None:
     """Under the supervisor: have it restart the parts whose inputs changed. systemd's units are resources and are settled already."""
+    if machine.services is not None and any(change.key.startswith(f"file {site.layout.systemd_units}") for change in changes):
+        machine.services.daemon_reload()
     if changes and supervisor.reload(site.layout.supervisor_run):
         machine.say("restart what the change concerns")
 

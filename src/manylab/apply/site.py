@@ -18,7 +18,7 @@ from manylab.model.facts import Facts
 from manylab.model.resources import Resource
 from manylab.system import facts as system_facts
 from manylab.system import locks as system_locks
-from manylab.system import registries
+from manylab.system import registries, tls
 from manylab.system.environments import Say, solve
 
 
@@ -81,6 +81,7 @@ def look(
     facts = system_facts.gather(layout)
     changed = {"source_digest": source_digest, "service": service, "operator": operator}
     facts = dataclasses.replace(facts, **{name: value for name, value in changed.items() if value is not None})
+    facts = dataclasses.replace(facts, tls=tls.read_pair(config.https.certificate, config.https.key) if config.https.enabled else None)
     asked = model_environments.requests(config, facts, system_locks.inputs())
     known: dict[str, str] = {}
     unsolved: list[Request] = []

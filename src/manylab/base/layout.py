@@ -174,6 +174,10 @@ class Layout:
         return self.root / "etc/systemd/system"
 
     @property
+    def tmpfiles_file(self) -> Path:
+        return self.root / "etc/tmpfiles.d/manylab.conf"
+
+    @property
     def init_script(self) -> Path:
         return self.root / "etc/init.d/manylab"
 

@@ -48,8 +48,12 @@ def unset(config_file: Path, key: str, write: Callable[[Path, str], None]) -> Re
 
 def check(config_file: Path) -> Result:
     """Whether the file is a configuration; ConfigError lists what is wrong."""
-    load.parse(_text(config_file), str(config_file))
-    return Result(data={"file": str(config_file), "problems": []}, text=f"{config_file} is in order.")
+    try:
+        load.load(config_file)
+        text = f"{config_file} is in order."
+    except NotFound:
+        text = f"There is no {config_file}: every setting has its default."
+    return Result(data={"file": str(config_file), "problems": []}, text=text)
 
 
 def schema() -> Result:

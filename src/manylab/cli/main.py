@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from manylab.cli import site_commands
+from manylab.cli import config_wiring, env_commands, service_commands, site_commands, user_commands
 from manylab.cli.app import app
 
 # Importing a group's module registers its commands.
-GROUPS = (site_commands,)
+GROUPS = (site_commands, user_commands, env_commands, config_wiring, service_commands)
 
 
 def main() -> int:

@@ -50,7 +50,7 @@ def page(value: Any) -> str:
     """Where a person arrives inside their server: a path such as "/lab" or "/lab/tree/start.ipynb"."""
     checked = text(value)
     segments = checked.lstrip("/").split("/")
-    plain = re.fullmatch(r"/(?:[A-Za-z0-9._~%+-]+/?)*(?:\?[A-Za-z0-9._~%+=&/-]*)?", checked)
+    plain = re.fullmatch(r"/(?:[A-Za-z0-9._~%+-]+/)*[A-Za-z0-9._~%+-]*(?:\?[A-Za-z0-9._~%+=&/-]*)?", checked)
     if plain is None or ".." in segments:
         raise Wrong(f"{shown(checked)} is not a page of a server", 'such as "/lab", "/tree" or "/lab/tree/start.ipynb"')
     return checked

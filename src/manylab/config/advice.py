@@ -14,8 +14,8 @@ ADVICE = {
     "E-LOCKED": "Wait until the other command is done, and try again. The lock ends with its process and never needs "
     "to be removed by hand.",
     "E-COMMAND": "The output of the program says what it did not like; the message has its first lines, `--json` all.",
-    "E-NOT-CONVERGED": "Something works against manylab: another tool that manages the same file, a read-only file system, a "
-    "full disk. `manylab plan` shows what is still different; put that right and `manylab apply` again.",
+    "E-NOT-CONVERGED": "Something works against manylab: another tool that manages the same file, a read-only file "
+    "system, a full disk. `manylab plan` shows what is still different; put that right and `manylab apply` again.",
     "E-ENV": "The environment that people use is untouched. Look at the packages named in the message: `manylab "
     "env show`, `manylab config get envs.default.packages`.",
     "E-DOWNLOAD": "Check the network, the proxy and the mirrors ([mirrors] in [settings](settings.md)), and try again: "

@@ -36,6 +36,8 @@ def get(text: str, key: str) -> Any:
     value: Any = parse(text).as_data()
     for part in path:
         if not isinstance(value, Mapping) or part not in value:
+            if path[0] == "envs":
+                raise NotFound(f"there is no environment {path[1]}", hint="`manylab env list` says which there are")
             raise NotFound(f"{key} is not set", hint="`manylab config show` lists what is")
         value = value[part]
     return value
@@ -49,15 +51,14 @@ def set_value(text: str, key: str, value_text: str) -> str:
     value = _value(value_text)
     try:
         return _changed(text, path, value)
-    except ConfigError:
-        # 2024 is a fine name for a site, and a number only by accident.
+    except ConfigError as refused:
         if isinstance(value, str):
             raise
+        # 2024 is a fine name for a site, and a number only by accident.
         try:
             return _changed(text, path, value_text)
-        except ConfigError:
-            pass
-        raise
+        except ConfigError as refused_as_text:
+            raise (refused_as_text if "expected text" in refused.message else refused) from None
 
 
 def unset(text: str, key: str) -> str:

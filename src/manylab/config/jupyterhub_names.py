@@ -35,6 +35,7 @@ _SOCKET = "the hub listens on a unix socket that only the proxy and people's ser
 _WARDEN = "the warden starts every server and decides the program itself, from a file that only root can change"
 _SECRET = "manylab makes this secret itself, keeps it in a 0600 file and never passes it in a command line"  # noqa: S105
 _RESTART = "people's servers, and the proxy, go on through a restart of the hub"
+_LIVE = "membership of the group is checked live: who leaves it loses servers and tokens at once, without a restart"
 _PAM = "PAM is asked by the warden, with the service file /etc/pam.d/manylab, since the hub has no power to"
 
 NAMES: tuple[OldName, ...] = (
@@ -61,17 +62,26 @@ NAMES: tuple[OldName, ...] = (
     OldName("JupyterHub.cookie_secret_file", (), _SECRET),
     OldName("JupyterHub.proxy_auth_token", (), _SECRET),
     OldName("JupyterHub.pid_file", (), "services know their processes; a pid file would depend on a working directory"),
+    OldName("JupyterHub.hub_socket_mode", (), _SOCKET),
     OldName("JupyterHub.cleanup_servers", (), _RESTART),
     OldName("JupyterHub.cleanup_proxy", (), _RESTART),
     OldName("Authenticator.admin_users", ("people.admins",), "Names of accounts."),
     OldName("Authenticator.allowed_users", ("people.group",), "Members of the group may sign in: `manylab user add`."),
     OldName("Authenticator.allow_all", ("people.group",), "Members of the group may sign in, nobody else."),
+    OldName("Authenticator.any_allow_config", ("people.group",), "Members of the group may sign in, nobody else."),
+    OldName("Authenticator.admin_groups", ("people.admins",), "Names of accounts."),
+    OldName("Authenticator.auth_refresh_age", ("hub.members_check",), "Membership of the group is checked live."),
+    OldName("Authenticator.auth_refresh_strict", (), _LIVE),
+    OldName("Authenticator.refresh_pre_spawn", (), _LIVE),
     OldName(
         "Authenticator.delete_invalid_users",
         (),
-        "membership of the group is checked live: who leaves it loses servers and tokens at once, without a restart",
+        _LIVE,
     ),
     OldName("PAMAuthenticator.*", (), _PAM),
+    OldName("WardenAuthenticator.*", (), "manylab connects its own parts"),
+    OldName("WardenSpawner.*", (), "manylab connects its own parts"),
+    OldName("MembersOnly.*", (), "manylab connects its own parts"),
     OldName("Spawner.cmd", (), _WARDEN),
     OldName("Spawner.args", (), _WARDEN),
     OldName("Spawner.env_keep", (), _WARDEN),
@@ -98,7 +108,7 @@ NAMES: tuple[OldName, ...] = (
 
 def covering(name: str) -> OldName | None:
     """What is known of a Class.trait that manylab decides itself; None when it is free to be set."""
-    return next((old for old in NAMES if old.covers(name)), None)
+    return min((old for old in NAMES if old.covers(name)), key=lambda old: old.name.endswith("*"), default=None)
 
 
 def setting_for(trait: str) -> str:

@@ -42,7 +42,9 @@ def thaw(value: Any) -> Any:
 
 def _list(value: Any) -> tuple[Any, ...]:
     if not isinstance(value, (list, tuple)):
-        raise Wrong(f"expected a list, got {shown(value)}", f"put it in brackets: [{shown(value)}]")
+        opened = isinstance(value, str) and value.startswith("[")
+        hint = 'quote each element: ["a", "b"]' if opened else f"put it in brackets: [{shown(value)}]"
+        raise Wrong(f"expected a list, got {shown(value)}", hint)
     return tuple(value)
 
 
@@ -102,7 +104,7 @@ def _index(value: Any) -> str:
 
 
 def _proxy(value: Any) -> str:
-    return addresses.url(value, ("http", "https", "socks5h", "socks5"))
+    return addresses.url(value, ("http", "https"))
 
 
 def _text_or(pattern: str, *words: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from manylab.base.errors import ConfigError, NotFound
 from manylab.config import checks, walk
-from manylab.config.positions import Positions, positions
+from manylab.config.positions import Positions
 from manylab.config.problems import Problem, explain, refusal
 from manylab.config.schema import Config
 from manylab.config.syntax import readable
@@ -19,6 +19,8 @@ from manylab.config.walk import Path
 
 # Ten thousand times the example; beyond it somebody has named the wrong file.
 LARGEST = 1024 * 1024
+# More is not read by anybody, and each takes a search for what was meant.
+_MOST = 200
 
 
 def load(path: FilePath) -> Config:
@@ -64,17 +66,16 @@ def decode(content: bytes, source: str = "manylab.toml") -> str:
 def parse(text: str, source: str = "manylab.toml") -> Config:
     """The configuration in a text. Raises ConfigError with every problem in `data["problems"]`."""
     text = text.removeprefix("\ufeff")
-    document, doubtful, problems = readable(text)
-    if document is None:
-        raise refusal(problems, source)
-    where = positions(text)
-    config, wrong, found = _validated(document, where)
-    problems += found
-    if config is not None and doubtful is not None:
-        unknown = wrong | doubtful
+    reading = readable(text)
+    if reading.document is None:
+        raise refusal(reading.problems, source)
+    config, wrong, problems = _validated(reading.document, reading.where)
+    problems += reading.problems
+    if config is not None and reading.taken is not None:
+        unknown = wrong | reading.taken
         for finding in checks.findings(config):
             if not unknown.intersection((finding.path, *finding.needs)):
-                problems.append(_problem(where, finding.path, finding.message, finding.hint))
+                problems.append(_problem(reading.where, finding.path, finding.message, finding.hint))
     if problems or config is None:
         raise refusal(problems, source)
     return config
@@ -89,10 +90,14 @@ def _validated(document: dict[str, Any], where: Positions) -> tuple[Config | Non
         try:
             return Config.model_validate(document), wrong, problems
         except ValidationError as failure:
-            for error in failure.errors(include_url=False):
+            errors = failure.errors(include_url=False)
+            for error in errors[:_MOST]:
                 path, message, hint = explain(error)
                 problems.append(_problem(where, path, message, hint))
                 wrong |= _remove(document, path)
+            if len(errors) > _MOST:
+                problems.append(Problem(problems[-1].line, "", f"and {len(errors) - _MOST} more problems"))
+                return None, wrong, problems
     return None, wrong, problems
 
 

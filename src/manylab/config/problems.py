@@ -87,14 +87,12 @@ def _choice(path: Path, value: Any, accepted: list[str]) -> str:
 
 
 def suggestion(path: Path) -> str:
-    """What somebody may have meant by an unknown key: in the same table first, then in any other."""
+    """What somebody may have meant by an unknown key: a name of another table, JupyterHub's name, or a misspelling."""
     *outer, last = (str(part) for part in path)
     table = tuple(walk.NAME if index == 1 and outer[0] == "envs" else part for index, part in enumerate(outer))
     known = walk.tables()
     here = known.get(table, ())
     elsewhere = {key: other for other in reversed(tuple(known)) if other != table for key in known[other]}
-    if close := difflib.get_close_matches(last, here, 1, 0.75):
-        return f'did you mean "{close[0]}"?'
     if last in elsewhere:
         return f"did you mean {walk.dotted((*elsewhere[last], last))}?"
     if renamed := jupyterhub_names.setting_for(last):

@@ -21,9 +21,9 @@ from manylab.config.walk import Section, Setting, sections
 def settings_md() -> str:
     top = (
         "# Settings of manylab.toml\n\n"
-        "Every setting is optional; the empty file is a working site. An unknown name or a wrong value is an error, and\n"
-        "all of them are reported at once. `manylab config set KEY VALUE` changes one and keeps the file's comments;\n"
-        "`manylab config check` only looks; `manylab apply` makes it so.\n"
+        "Every setting is optional; the empty file is a working site. An unknown name or a wrong value is an error,\n"
+        "and all of them are reported at once. `manylab config set KEY VALUE` changes one and keeps the file's\n"
+        "comments; `manylab config check` only looks; `manylab apply` makes it so.\n"
     )
     return _generated(top + "".join("\n" + _section(section) for section in sections()))
 
@@ -45,14 +45,16 @@ def jupyterhub_names_md() -> str:
     top = (
         "# JupyterHub's names and manylab's\n\n"
         "Where somebody who knows `jupyterhub_config.py` finds each setting. `Spawner`, `Authenticator` and `Proxy`\n"
-        "stand for their subclasses too. Every other setting of JupyterHub goes into `[jupyterhub]` under its own name;\n"
-        "those of this page are refused there, because they would have no effect or take a safeguard away.\n\n"
+        "stand for their subclasses too. Every other setting of JupyterHub goes into `[jupyterhub]` under its own\n"
+        "name; those of this page are refused there, because they would have no effect or take a safeguard away.\n\n"
         "| JupyterHub | manylab | |\n|---|---|---|\n"
     )
     rows = []
     for old in NAMES:
         instead = ", ".join(f"[`{key}`](settings.md#{_anchor(key)})" for key in old.settings) or "deliberately none"
-        why = old.why[:1].upper() + old.why[1:]
+        # A name at the beginning keeps its small letter.
+        small = old.why.startswith(("manylab", "dummy"))
+        why = old.why if small else old.why[:1].upper() + old.why[1:]
         rows.append(f"| `{old.name}` | {instead} | {why.rstrip('.')}. |\n")
     return _generated(top + "".join(rows))
 

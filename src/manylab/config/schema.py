@@ -178,14 +178,14 @@ class Environment(Table):
 
     python: kinds.PythonVersion = setting(
         ">=3.10",
-        doc="Which Python; what the machine has is used if it fits, else one is downloaded.",
+        doc="Which Python of this machine the environment is made with (PEP 440).",
         example="==3.12.*",
     )
     backend: Literal["uv"] = setting("uv", doc="What builds the environment; conda comes in a later version.")
     packages: kinds.Packages = setting(
         ["scientific"],
         doc='Packages as pip would take them (PEP 508); the word "scientific" stands for numpy, scipy, pandas, '
-        "matplotlib, scikit-learn and what else is listed under `manylab env show`.",
+        "matplotlib, scikit-learn and more (`manylab env show`). ipykernel comes by itself.",
         example=["scientific", "polars>=1"],
     )
     preload: kinds.Modules = setting(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import dataclass, field
 from typing import Any
 
-from manylab.config.positions import positions
+from manylab.config.positions import Positions, positions
 from manylab.config.problems import Problem
 from manylab.config.walk import Path
 
@@ -16,53 +17,84 @@ else:
     import tomli as tomllib
 
 _AT_LINE = re.compile(r" \(at line (\d+), column (\d+)\)$")
+_TWICE = re.compile(r"Cannot (?:overwrite|declare)")
+# Whoever has more lines than this to correct has not written TOML; a long text is read once, for time's sake.
+_MOST = 50
+_LONG = 100_000
 _SIMPLE_KEY = re.compile(r"\s*([A-Za-z0-9_-]+(?:\s*\.\s*[A-Za-z0-9_-]+)*)\s*=")
 
 
-def readable(text: str) -> tuple[dict[str, Any] | None, set[Path] | None, list[Problem]]:
+@dataclass
+class Reading:
+    """What could be understood of a text.
+
+    document: what it says, or None if nothing can be said.
+    where: the lines of its keys.
+    taken: paths of the lines that were taken out; None if one of them has no readable key.
+    problems: what is no TOML.
+    """
+
+    where: Positions
+    document: dict[str, Any] | None = None
+    taken: set[Path] | None = field(default_factory=set)
+    problems: list[Problem] = field(default_factory=list)
+
+
+def readable(text: str) -> Reading:
     """What the text says, apart from lines that are no TOML.
 
     A wrong line of its own is reported, taken out, and the rest is read again, so that one typo does not hide the
     others. A wrong table header or an unclosed list would misplace the lines after it: there the reading ends.
-
-    Returns (document or None, paths of the lines taken out or None if one has no readable key, problems).
     """
     lines = text.split("\n")
-    problems: list[Problem] = []
-    taken: set[Path] | None = set()
-    while True:
+    reading = Reading(positions(text))
+    most = _MOST if len(text) < _LONG else 1
+    while len(reading.problems) < most:
         current = "\n".join(lines)
+        reading.where = positions(current)
         try:
-            return tomllib.loads(current), taken, problems
+            reading.document = tomllib.loads(current)
+            return reading
         except RecursionError:
-            return None, None, [*problems, Problem(1, "", "lists or tables are nested too deeply")]
-        except ValueError as error:  # TOMLDecodeError, and int() on a number of thousands of digits
-            at = _AT_LINE.search(str(error))
-            words = _words(error)
-        where = positions(current)
-        number = min(int(at[1]), len(lines)) if at else len(lines)
-        start = where.statement(number)
-        line = lines[number - 1]
-        if not at:
-            problems.append(Problem(start, "", f"not closed before the end of the file: {words}"))
-            return None, None, problems
-        hint = _syntax_hint(line)
-        if start != number:
-            hint = hint or f"a text, list or table that begins in line {start} may not be closed"
-        message = f"not TOML at column {at[2]}: {words}"
-        problems.append(Problem(number, "", message, hint))
-        if start != number or line.lstrip().startswith("[") or not line.strip() or len(problems) >= 50:
-            return None, None, problems
-        key = _SIMPLE_KEY.match(line)
-        if taken is not None and key:
-            taken.add((*where.table(number), *(part.strip() for part in key[1].split("."))))
-        else:
-            taken = None
+            reading.problems.append(Problem(1, "", "lists or tables are nested too deeply"))
+            return reading
+        except tomllib.TOMLDecodeError as error:
+            number = _explain(reading, lines, str(error))
+        except ValueError:  # int() refuses thousands of digits
+            reading.problems.append(Problem(1, "", "a number has too many digits"))
+            return reading
+        if number is None:
+            return reading
         lines[number - 1] = ""
+    return reading
 
 
-def _words(error: Exception) -> str:
-    text = _AT_LINE.sub("", str(error)).removesuffix(" (at end of document)")
+def _explain(reading: Reading, lines: list[str], error: str) -> int | None:
+    """Note the problem; returns the line that can be taken out, or None if the rest makes no sense without it."""
+    at = _AT_LINE.search(error)
+    number = min(int(at[1]), len(lines)) if at else len(lines)
+    start = reading.where.statement(number)
+    if at is None:
+        message = f"not closed before the end of the file: {_words(error)}"
+        reading.problems.append(Problem(start, "", message, "close the quotes or brackets that begin here"))
+        return None
+    line = lines[number - 1]
+    hint = "this name is there already; keep one of the two" if _TWICE.match(error) else _syntax_hint(line)
+    if start != number:
+        hint = hint or f"a text, list or table that begins in line {start} may not be closed"
+    reading.problems.append(Problem(number, "", f"not TOML at column {at[2]}: {_words(error)}", hint))
+    if start != number or line.lstrip().startswith("[") or not line.strip():
+        return None
+    key = _SIMPLE_KEY.match(line)
+    if reading.taken is not None and key:
+        reading.taken.add((*reading.where.table(number), *(part.strip() for part in key[1].split("."))))
+    else:
+        reading.taken = None
+    return number
+
+
+def _words(error: str) -> str:
+    text = _AT_LINE.sub("", error).removesuffix(" (at end of document)")
     return text[:1].lower() + text[1:].split("\n")[0][:120]
 
 

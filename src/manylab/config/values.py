@@ -14,14 +14,17 @@ from manylab.base import names
 from manylab.base.errors import BadName
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)([KMGT])", re.IGNORECASE)
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)([KMGT])", re.IGNORECASE | re.ASCII)
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", re.ASCII)
 _SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MODULE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*", re.ASCII)
 _CLASS = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
-_CLAUSE = re.compile(r"(?:~=|==|!=|<=|>=|<|>)?\s*3(?:\.\d+){0,2}(?:\.\*)?")
+# PEP 440's clauses: a wildcard only after == and !=, at least two numbers after ~=.
+_CLAUSE = re.compile(
+    r"(?:==|!=)\s*3(?:\.\d+){0,2}(?:\.\*)?|(?:<=|>=|<|>)\s*3(?:\.\d+){0,2}|~=\s*3(?:\.\d+){1,2}", re.ASCII
+)
 
 AUTHENTICATORS = ("pam", "native", "shared-password", "ldap", "oidc", "github", "google", "gitlab", "dummy")
 # The warden sets these for each server (docs/explanation/architecture.md), or they change what runs before it is the
@@ -71,7 +74,8 @@ _ESCAPES = {code: f"\\u{code:04x}" for code in [*range(32), 127]} | {
 
 def text(value: Any) -> str:
     if not isinstance(value, str):
-        raise Wrong(f"expected text, got {shown(value)}", f'write it in quotes: "{shown(value)}"')
+        one_thing = not isinstance(value, (Mapping, list, tuple))
+        raise Wrong(f"expected text, got {shown(value)}", f'write it in quotes: "{shown(value)}"' if one_thing else "")
     if "\0" in value:
         raise Wrong("text cannot contain a NUL character")
     return value
@@ -246,6 +250,8 @@ def python_version(value: Any) -> str:
     checked = text(value).strip()
     if not checked or not all(_CLAUSE.fullmatch(clause.strip()) for clause in checked.split(",")):
         hint = 'such as ">=3.10", "==3.12.*" or ">=3.10,<3.14"'
+        if re.fullmatch(r"3\.\d+", checked, re.ASCII):
+            hint = f'did you mean "=={checked}.*"?'
         raise Wrong(f"{shown(checked)} does not say which Python", hint)
     return checked
 

@@ -1,4 +1,4 @@
-"""JupyterHub with manylab's three tasks beside it: watching the proxy, watching who is a member, saying who opens whose server."""
+"""JupyterHub, which beside its own work watches the proxy and who is a member, and says who opens whose server."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ class ManylabHub(JupyterHub):  # type: ignore[misc]
     """Reads the same configuration sections as JupyterHub, whose class it extends."""
 
     _tasks: tuple[asyncio.Task[None], ...] = ()
+    handlers: list[tuple[Any, ...]]
 
     def init_handlers(self) -> None:
         super().init_handlers()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from jupyterhub.auth import Authenticator
 from tornado import web
 from traitlets import Float, Unicode
 
@@ -14,8 +13,7 @@ from manylab.hub import sentences
 from manylab.hub.membership_mixin import MembersOnly, accept_language
 from manylab.warden import client
 
-# PAM's own message for "no"; texts longer than this are nobody's name.
-_LOGGED = 40
+_LOGGED = 40  # characters; nobody's name is longer
 
 
 class WardenAuthenticator(MembersOnly):
@@ -25,7 +23,7 @@ class WardenAuthenticator(MembersOnly):
     """
 
     warden_socket = Unicode("", config=True, help="The unix socket of the warden.")
-    warden_timeout = Float(60.0, config=True, help="Seconds to wait for the warden; a PAM stack may ask a far-away server.")
+    warden_timeout = Float(60.0, config=True, help="Seconds to wait; PAM may ask a far-away server.")
 
     async def authenticate(self, handler: Any, data: dict[str, str]) -> str | None:
         user, password = data.get("username", ""), data.get("password", "")
@@ -53,6 +51,3 @@ class WardenAuthenticator(MembersOnly):
         status, sentence = sentences.login_refusal(reason, language)
         # tornado formats log_message with %: the sentence is passed as an argument.
         return web.HTTPError(status, "%s", sentence)
-
-
-assert issubclass(WardenAuthenticator, Authenticator)

@@ -24,11 +24,11 @@ from manylab.hub import urls
 HOST = "hub.invalid"
 
 
-class SocketResolver(Resolver):
+class SocketResolver(Resolver):  # type: ignore[misc]
     """Sends every connection of tornado's HTTP client to one unix socket."""
 
     @classmethod
-    def configurable_base(cls) -> type[Resolver]:
+    def configurable_base(cls) -> Any:
         return Resolver
 
     def initialize(self, path: str) -> None:

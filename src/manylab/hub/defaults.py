@@ -17,9 +17,9 @@ TEMPLATES = Path(__file__).with_name("templates")
 ADMIN_ROLE = "manylab-admin"
 CULLER = "manylab-culler"
 
-# What an admin of the site may do. Not JupyterHub's own `admin` role, which cannot be narrowed and holds access:servers,
-# tokens (a token for somebody else opens their server) and admin:users (renaming accounts: jane could become "bob").
-# People, groups and tokens are the machine's matter, through `manylab user`.
+# What an admin of the site may do. Not JupyterHub's own `admin` role, which cannot be narrowed and holds
+# access:servers, tokens (a token for somebody else opens their server) and admin:users (renaming accounts: jane could
+# become "bob"). People, groups and tokens are the machine's matter, through `manylab user`.
 ADMIN_SCOPES = ["admin-ui", "list:users", "read:users", "read:servers", "start:servers", "delete:servers", "read:hub"]
 ADMIN_ACCESS_SCOPES = ["access:servers"]
 # Enough to see who is idle and to end their server, and nothing else.
@@ -72,8 +72,8 @@ def _roles(site: HubSite) -> list[dict[str, Any]]:
 
 def _people(site: HubSite) -> dict[str, Any]:
     return {
-        # Not "everybody": MembersOnly lets in members of the site's group only, at each of its four doors. Without this,
-        # JupyterHub wants a second list of names beside the group (tljh#705).
+        # Not "everybody": MembersOnly lets in members of the site's group only, at each of its four doors. Without
+        # this, JupyterHub wants a second list of names beside the group (tljh#705).
         "Authenticator.allow_all": True,
         "Authenticator.any_allow_config": True,
         # Who is an admin is decided by the role; nobody has the flag that opens everything.
@@ -83,8 +83,8 @@ def _people(site: HubSite) -> dict[str, Any]:
         "MembersOnly.site_person": site.person or "",
         "MembersOnly.keep_case": site.authenticator in ("pam", "dummy", "shared-password"),
         "WardenAuthenticator.warden_socket": str(site.layout["warden_socket"]),
-        # Membership is looked at again on the first request after this many seconds, and before every start; with strict,
-        # a token of somebody who left is refused too.
+        # Membership is looked at again on the first request after this many seconds, and before every start; with
+        # strict, a token of somebody who left is refused too.
         "Authenticator.auth_refresh_age": 5,
         "Authenticator.auth_refresh_strict": True,
         "Authenticator.refresh_pre_spawn": True,
@@ -132,8 +132,8 @@ def _culler(site: HubSite) -> dict[str, Any]:
         # -I: nothing of the environment or the working directory decides what is imported.
         "command": [sys.executable, "-I", "-m", "manylab.hub.culler"],
         "environment": {
-            # JupyterHub 6.1 takes a hub on a unix socket for one that listens everywhere and tells services to connect to
-            # "http+unix://127.0.0.1:<any port>" (Service.start), so the right address is given here.
+            # JupyterHub 6.1 takes a hub on a unix socket for one that listens everywhere and tells services to connect
+            # to "http+unix://127.0.0.1:<any port>" (Service.start), so the right address is given here.
             "JUPYTERHUB_API_URL": f"{urls.socket_url(str(site.layout['hub_socket']))}{_base_url(site)}hub/api",
             "MANYLAB_IDLE_TIMEOUT": str(timeout),
             "MANYLAB_IDLE_CHECK": str(max(1, min(site.idle_check, timeout // 2 or 1))),

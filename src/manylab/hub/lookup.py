@@ -47,8 +47,8 @@ def is_loopback(url: str) -> bool:
 def authenticator_class(name: str, bind_url: str) -> type[Authenticator]:
     """The class for `people.authenticator`, limited to members of the site's group.
 
-    Raises Refused for dummy (which asks for no password) on an address that others can reach; ConfigError when the class
-    is not there.
+    Raises Refused for dummy (which asks for no password) on an address that others can reach; ConfigError when the
+    class is not there.
     """
     if name == "dummy" and not is_loopback(bind_url):
         raise Refused(

@@ -1,4 +1,4 @@
-"""Whoever leaves the site's group loses their servers, tokens and sessions within seconds, without a restart of the hub.
+"""Whoever leaves the site's group loses servers, tokens and sessions within seconds, without a restart of the hub.
 
 A task inside the hub's process (app.py starts it). What to do about whom is decided by `todo`, which is pure.
 """
@@ -18,7 +18,7 @@ from manylab.hub.membership import Members, Standing
 def todo(standings: Mapping[str, Standing], gone_before: set[str], done: set[str], busy: Iterable[str]) -> set[str]:
     """Who is to be shut out now.
 
-    gone_before: whose account was missing at the last look too; a directory server that hiccups once ends nobody's work.
+    gone_before: whose account was missing at the last look too; a directory that hiccups once ends nobody's work.
     done: who was shut out already. busy: whoever has a server or tokens, and so has to be looked after again even then.
     """
     out = {name for name, standing in standings.items() if standing is Standing.LEFT}
@@ -66,7 +66,7 @@ class MembersWatch:
         return {name for (name,) in query} | running
 
     def _shut(self, name: str, standing: Standing) -> None:
-        """Ends every session and token of one person. Cookies hold the cookie_id, so a new one makes all of them void."""
+        """Ends every session and token of one person. Cookies hold the cookie_id: a new one makes all of them void."""
         db = self.app.db
         user = orm.User.find(db, name)
         if user is None:

@@ -18,11 +18,11 @@ class Standing(Enum):
     MEMBER = "member"
     LEFT = "left"  # the account exists and is not in the group
     GONE = "gone"  # there is no such account
-    UNKNOWN = "unknown"  # the machine could not say (the group itself cannot be looked up): nobody is thrown out for that
+    UNKNOWN = "unknown"  # the machine could not say (the group cannot be looked up): nobody is thrown out for that
 
 
 class Members:
-    """Asks the machine. With `person` (a site of one ordinary user) that person is the only member and no group is asked."""
+    """Asks the machine. With `person` (the site of one ordinary user) only they are a member and no group is asked."""
 
     def __init__(self, group: str, person: str | None = None) -> None:
         self.group = group

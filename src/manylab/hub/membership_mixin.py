@@ -1,4 +1,4 @@
-"""Every authenticator of a manylab site: whoever it lets in must also be a local account in the site's group, at all times."""
+"""For every authenticator: whoever it lets in must also be a local account in the site's group, at all times."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def accept_language(handler: Any) -> str:
 class MembersOnly(Authenticator):  # type: ignore[misc]
     """Mixed in before a JupyterHub authenticator class.
 
-    Four doors: signing in, every request (at most `auth_refresh_age` seconds old), starting a server, and (members.py) a
-    look every few seconds at everybody who is in already.
+    Four doors: signing in, every request (at most `auth_refresh_age` seconds old), starting a server, and (members.py)
+    a look every few seconds at everybody who is in already.
     """
 
     site_group = Unicode("manylab", config=True, help="Members of this group of the machine may use the site.")

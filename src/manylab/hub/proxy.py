@@ -11,7 +11,7 @@ from jupyterhub.proxy import ConfigurableHTTPProxy
 
 from manylab.hub import urls
 
-# A stat() of one file, so it may be done often: a proxy that was restarted has its routes back within this many seconds.
+# Seconds within which a restarted proxy has its routes back; a look is one stat() of one file.
 LOOK_EVERY = 0.5
 
 

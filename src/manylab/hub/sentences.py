@@ -58,7 +58,7 @@ _AFTER_PASSWORD = frozenset({"not-member", "expired", "password-expired", "busy"
 
 
 def language(accept_language: str) -> str:
-    """"zh" or "en", whichever an Accept-Language header prefers; "en" when it names neither."""
+    """Either "zh" or "en", whichever an Accept-Language header prefers; "en" when it names neither."""
     best, best_weight = "en", 0.0
     for item in accept_language.split(","):
         tag, _, parameters = item.strip().partition(";")

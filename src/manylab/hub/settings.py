@@ -17,10 +17,10 @@
 }
 ```
 
-Times are seconds. `servers.idle_timeout` null: servers are never ended for being idle. `people.person`: the one account of
-an ordinary user's site, else null. `proxy_token` is a file that holds the token alone. `traits` are settings of JupyterHub
-by their own names; they are applied last and win, except that the lists JupyterHub.services and JupyterHub.load_roles are
-added to manylab's own. Every key but `version`, `traits` and `layout` may be left out.
+Times are seconds. `servers.idle_timeout` null: servers are never ended for being idle. `people.person`: the one account
+of an ordinary user's site, else null. `proxy_token` is a file that holds the token alone. `traits` are settings of
+JupyterHub by their own names; they are applied last and win, except that the lists JupyterHub.services and
+JupyterHub.load_roles are added to manylab's own. Every key but `version`, `traits` and `layout` may be left out.
 """
 
 from __future__ import annotations
@@ -35,7 +35,16 @@ from manylab.hub import defaults
 from manylab.hub.lookup import authenticator_class
 
 VERSION = 1
-_PATHS = ("state", "database", "cookie_secret", "proxy_token", "hub_socket", "proxy_api_socket", "warden_socket", "servers")
+_PATHS = (
+    "state",
+    "database",
+    "cookie_secret",
+    "proxy_token",
+    "hub_socket",
+    "proxy_api_socket",
+    "warden_socket",
+    "servers",
+)
 _ADDED_TO = frozenset({"JupyterHub.services", "JupyterHub.load_roles"})
 
 
@@ -85,11 +94,14 @@ def parse(data: Any, source: str = "hub.json") -> HubSite:
     """The checked form. Raises ConfigError naming every missing path."""
     if not isinstance(data, dict) or data.get("version") != VERSION:
         raise ConfigError(f"{source} is not of version {VERSION}", hint="run `manylab apply` to render it again")
-    layout, traits = data.get("layout"), data.get("traits", {})
-    missing = [name for name in _PATHS if not isinstance(layout, dict) or not isinstance(layout.get(name), str)]
+    layout: dict[str, Any] = data["layout"] if isinstance(data.get("layout"), dict) else {}
+    traits: dict[str, Any] = data.get("traits", {})
+    missing = [name for name in _PATHS if not isinstance(layout.get(name), str)]
     missing += [f"traits.{name}" for name in traits if name.count(".") != 1]
     if missing:
-        raise ConfigError(f"{source}: missing or wrong: {', '.join(missing)}", hint="run `manylab apply`", problems=missing)
+        raise ConfigError(
+            f"{source}: missing or wrong: {', '.join(missing)}", hint="run `manylab apply`", problems=missing
+        )
     people, servers = data.get("people", {}), data.get("servers", {})
     try:
         return HubSite(

@@ -1,4 +1,4 @@
-"""`<server env>/bin/python -I -m manylab.lab`: one person's server, started by the warden with their account and environment."""
+"""`<server env>/bin/python -I -m manylab.lab`: one person's server, started by the warden as that person."""
 
 from __future__ import annotations
 

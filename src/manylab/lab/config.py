@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 ACTIVITY = "manylab.lab.activity"
+# Bytes in sockaddr_un.sun_path without the closing zero (unix(7)), and in "/k12345678-5" (kernels.py).
+MAX_SOCKET = 107
+SOCKET_NAME = 12
 
 
 def settings(environ: Mapping[str, str], *, home: Path, prefix: Path) -> dict[str, dict[str, Any]]:
@@ -29,7 +33,9 @@ def settings(environ: Mapping[str, str], *, home: Path, prefix: Path) -> dict[st
             # Where the hub and the person's browser are is decided; nothing to open, nothing to print.
             "open_browser": False,
             "jpserver_extensions": {ACTIVITY: True},
-            "kernel_spec_manager_class": "manylab.lab.kernelspecs.SiteKernelSpecs",
+            # Jupyter Server's own default (90 s) is longer than the interval and gives a warning per connection.
+            "websocket_ping_timeout": 30000,
+            "kernel_spec_manager_class": "manylab.lab.kernels.SiteKernelSpecs",
             # A login shell: Debian's /etc/profile sets PATH anew and then runs profile.d/manylab.sh, which puts the
             # user environment first again.
             "terminado_settings": {"shell_command": [shell(environ), "-l"]},
@@ -39,8 +45,11 @@ def settings(environ: Mapping[str, str], *, home: Path, prefix: Path) -> dict[st
             "ensure_native_kernel": False,
         },
         # Files in a 0700 folder in place of five TCP ports that every other person of the machine could connect to.
-        "KernelManager": {"transport": "ipc"},
-        "MappingKernelManager": {"default_kernel_name": environ.get("MANYLAB_DEFAULT_KERNEL", "python3")},
+        "KernelManager": {"transport": transport(environ)},
+        "MappingKernelManager": {
+            "default_kernel_name": environ.get("MANYLAB_DEFAULT_KERNEL", "python3"),
+            "kernel_manager_class": "manylab.lab.kernels.SocketKernelManager",
+        },
         "ContentsManager": {"allow_hidden": False},
         # On a server, a trash folder is a full disk that cannot be emptied.
         "FileContentsManager": {"delete_to_trash": False},
@@ -58,6 +67,11 @@ def settings(environ: Mapping[str, str], *, home: Path, prefix: Path) -> dict[st
             "check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
         },
     }
+
+
+def transport(environ: Mapping[str, str]) -> str:
+    """Unix sockets, or TCP where the folder's name (a long MANYLAB_ROOT) leaves no room for a socket's name."""
+    return "ipc" if len(os.fsencode(environ.get("JUPYTER_RUNTIME_DIR", ""))) + SOCKET_NAME <= MAX_SOCKET else "tcp"
 
 
 def shell(environ: Mapping[str, str]) -> str:

@@ -54,7 +54,8 @@ def directories(facts: Facts, layout: Layout) -> Iterator[Resource]:
     yield Directory(layout.config, 0o755, root, root)
     yield Directory(layout.program, 0o755, root, root)
     yield Directory(layout.envs, 0o755, root, root)
-    yield Directory(layout.cache, 0o755, root, root)
+    # uv leaves lock files in it that anybody could write.
+    yield Directory(layout.cache, 0o700, root, root)
     yield Directory(layout.jupyter_config, 0o755, root, root)
     yield Directory(layout.jupyter_data / "kernels", 0o755, root, root)
     yield Directory(layout.state, 0o755, root, root)

@@ -25,6 +25,7 @@ class Facts:
     system: root's site (True) or one ordinary user's. person: that user's name, "" for root's.
     service: how the site is installed: "systemd", "sysv", or "" when it is not. systemd_runs: whether systemd is PID 1.
     pythons: interpreters that everybody may run, best first. source_digest: names the code of manylab itself.
+    enabled, started: whether an installed service starts at boot, and should run now. tls: texts of (certificate, key), None without TLS.
     pam_style: "debian" (common-auth), "redhat" (system-auth) or "other". operator: account that may start and stop it.
     min_uid: where people's accounts begin (login.defs).
     """
@@ -40,3 +41,6 @@ class Facts:
     operator: str = ""
     min_uid: int = 1000
     machine: str = "x86_64"
+    enabled: bool = True
+    started: bool = True
+    tls: tuple[str, str] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
@@ -9,9 +10,9 @@ from typing import Any
 
 from manylab.base.layout import Layout
 from manylab.config.schema import Config
-from manylab.model import accounts, environments, hub
+from manylab.model import accounts, environments, hub, units
 from manylab.model.facts import Facts
-from manylab.model.resources import Environment, File, Resource
+from manylab.model.resources import Environment, File, Link, Resource, Service
 
 # How long the hub and the proxy may take to stop, seconds: both have nothing to save that takes longer.
 STOP_TIMEOUT = 10
@@ -61,7 +62,7 @@ def processes(config: Config, facts: Facts, layout: Layout, envs: Mapping[str, E
             "writable": [str(layout.proxy_run)],
             "capabilities": ["CAP_NET_BIND_SERVICE"] if low_port else [],
             "ready_socket": str(layout.proxy_api_socket),
-            "revision": _revision(envs[environments.PROXY].digest, *_tls(config)),
+            "revision": _revision(envs[environments.PROXY].digest, *(facts.tls or ())),
             **common,
         },
         {
@@ -100,14 +101,62 @@ def _socket_url(layout: Layout) -> str:
     return "http+unix://" + str(layout.hub_socket).replace("/", "%2F")
 
 
-def _tls(config: Config) -> tuple[str, ...]:
-    return (str(config.https.certificate), str(config.https.key)) if config.https.enabled else ()
-
-
 def _revision(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
 
+def machine_files(config: Config, facts: Facts, layout: Layout) -> Iterator[Resource]:
+    """What is outside manylab's own folders, on root's sites: PAM service, PATH of login shells, the command, the proxy's certificate."""
+    _, (proxy_account, proxy_group) = accounts.owners(facts)
+    if facts.tls is not None:
+        for name, text in zip(("certificate.pem", "key.pem"), facts.tls, strict=True):
+            # A copy, because the proxy cannot read where certificates usually are; `apply` renews it.
+            yield File(layout.proxy_state / name, text, 0o600, proxy_account, proxy_group, secret=True)
+    if not facts.system:
+        return
+    yield File(layout.pam_file, units.pam_text(facts.pam_style, facts.min_uid), 0o644, "root", "root")
+    folder = str(layout.env_current(environments.DEFAULT) / "bin")
+    yield File(layout.profile_file, units.profile_text(group=str(config.people.group), folder=folder), 0o644, "root", "root")
+    yield Link(layout.command, str(layout.env_current(environments.HUB) / "bin/manylab"))
+
+
 def installed(config: Config, facts: Facts, layout: Layout, envs: Mapping[str, Environment]) -> Iterator[Resource]:
-    """What makes the site a service of the machine."""
-    yield from ()
+    """What makes the site a service of the machine, for the kind it is installed as."""
+    if facts.operator:
+        yield File(layout.sudoers_file, units.sudoers_text(facts.operator, str(layout.command)), 0o440, "root", "root", secret=True)
+    if facts.service == "systemd":
+        yield from _systemd(config, facts, layout, envs)
+    elif facts.service == "sysv":
+        script = units.init_script_text(
+            python=str(layout.env_current(environments.HUB) / "bin/python"),
+            services_json=str(layout.services_json),
+            state=str(layout.supervisor_run),
+        )
+        yield File(layout.init_script, script, 0o755, "root", "root")
+        yield Service("manylab", facts.enabled, facts.started)
+
+
+_DESCRIPTIONS = {
+    "warden": ("manylab: signs people in and starts their servers", True),
+    "proxy": ("manylab: the proxy, which answers on the public port", False),
+    "hub": ("manylab: JupyterHub", False),
+}
+
+
+def _systemd(config: Config, facts: Facts, layout: Layout, envs: Mapping[str, Environment]) -> Iterator[Resource]:
+    folders = [units.Folder(str(item.path), item.owner, item.group, item.mode) for item in accounts.run_directories(facts, layout)]
+    yield File(layout.tmpfiles_file, units.tmpfiles_text(folders), 0o644, "root", "root")
+    primary = {"hub": accounts.HUB_GROUP, "proxy": accounts.PROXY_GROUP}
+    programs: list[units.Program] = []
+    for item in processes(config, facts, layout, envs):
+        description, notify = _DESCRIPTIONS[item["name"]]
+        program = units.program(item, description=description, group=primary.get(item["name"]), notify=notify)
+        # A unit that changed in any way is a reason to restart what it runs.
+        revision = _revision(program.revision, units.unit_text(program, programs))
+        programs.append(dataclasses.replace(program, revision=revision))
+        yield File(layout.systemd_units / program.unit, units.unit_text(programs[-1], programs[:-1]), 0o644, "root", "root")
+    yield File(layout.systemd_units / units.SLICE, units.slice_text(), 0o644, "root", "root")
+    yield File(layout.systemd_units / units.UMBRELLA, units.umbrella_text(programs), 0o644, "root", "root")
+    for program in programs:
+        yield Service(program.unit.removesuffix(".service"), facts.enabled, facts.started, program.revision if facts.started else "")
+    yield Service("manylab", facts.enabled, facts.started)

@@ -9,7 +9,7 @@ from manylab.config import example
 from manylab.config.schema import Config
 from manylab.model import accounts, environments, hub, jupyter, services
 from manylab.model.facts import Facts
-from manylab.model.resources import Environment, File, Link, Resource, Secret
+from manylab.model.resources import Environment, File, Resource, Secret
 
 
 def build(config: Config, facts: Facts, layout: Layout, built: Sequence[Environment]) -> tuple[Resource, ...]:
@@ -27,6 +27,7 @@ def build(config: Config, facts: Facts, layout: Layout, built: Sequence[Environm
     resources += secrets(facts, layout)
     resources += jupyter.resources(built, layout)
     resources += hub.resources(config, facts, layout, by_name)
+    resources += services.machine_files(config, facts, layout)
     resources += services.definitions(config, facts, layout, by_name)
     resources += [environments.current(environment, layout) for environment in built]
     resources += services.installed(config, facts, layout, by_name)
@@ -45,7 +46,3 @@ def secrets(facts: Facts, layout: Layout) -> Iterator[Resource]:
     )
     yield Secret("cookie secret", ((layout.cookie_secret, hub_account, hub_group, "{}\n"),))
 
-
-def link_of_command(layout: Layout) -> Link:
-    """`manylab` on everybody's PATH."""
-    return Link(layout.command, str(layout.env_current(environments.HUB) / "bin/manylab"))

@@ -11,8 +11,9 @@ from pathlib import Path
 from manylab.base.errors import ConfigError, ManylabError
 from manylab.supervise import control, processes
 from manylab.supervise.definition import load
+from manylab.supervise.fleet import Request
 from manylab.supervise.guardian import guard
-from manylab.supervise.inner import EXIT_CONFIG, Inner, Request
+from manylab.supervise.inner import EXIT_CONFIG, Inner
 from manylab.supervise.processes import Identity
 
 _NOT_PERMITTED = 4  # LSB: user had insufficient privilege
@@ -27,6 +28,9 @@ def _parser() -> argparse.ArgumentParser:
     for name in ("start", "stop", "restart", "reload", "status"):
         action.add_argument(f"--{name}", dest="action", action="store_const", const=name)
     parser.add_argument("--all", action="store_true", help="with --restart: people's servers too")
+    parser.add_argument(
+        "--state", type=Path, help="with --status: the state folder, when services.json is not readable"
+    )
     parser.add_argument("--json", action="store_true", help="with --status")
     # What guardian and inner process say to each other.
     parser.add_argument("--inner", metavar="PID:STARTTIME", help=argparse.SUPPRESS)
@@ -68,12 +72,24 @@ def _inner(path: Path, options: argparse.Namespace) -> int:
     ).run()
 
 
+def may_change(path: Path) -> bool:
+    """Whether this user may start and stop the site: root, or whoever owns services.json."""
+    try:
+        return os.geteuid() in (0, path.stat().st_uid)
+    except OSError:
+        return False
+
+
 def _act(path: Path, options: argparse.Namespace) -> int:
     if options.action == "status":
-        found = control.status(load(path).state)
+        try:
+            found = control.status(options.state or load(path).state)
+        except ConfigError as error:
+            print(f"manylab: not known ({error.message})", file=sys.stderr)
+            return control.UNKNOWN
         print(json.dumps(found.record.as_json() if found.record else None) if options.json else found.text)
         return found.code
-    if os.geteuid() not in (0, path.stat().st_uid):
+    if not may_change(path):
         print("manylab: only root can do that", file=sys.stderr)
         return _NOT_PERMITTED
     if options.action == "start":

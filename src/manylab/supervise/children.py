@@ -28,7 +28,13 @@ def environment_of(service: Service) -> dict[str, str]:
     Raises KeyError when the account does not exist and OSError when env_file cannot be read.
     """
     entry = pwd.getpwnam(service.account) if service.account and os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
-    environment = {"PATH": PATH, "LANG": "C.UTF-8", "HOME": entry.pw_dir, "USER": entry.pw_name, "LOGNAME": entry.pw_name}
+    environment = {
+        "PATH": PATH,
+        "LANG": "C.UTF-8",
+        "HOME": entry.pw_dir,
+        "USER": entry.pw_name,
+        "LOGNAME": entry.pw_name,
+    }
     environment.update(service.environment)
     if service.env_file is not None:
         environment.update(parse_env_file(Path(service.env_file).read_text(encoding="utf-8")))
@@ -37,7 +43,7 @@ def environment_of(service: Service) -> dict[str, str]:
 
 
 def parse_env_file(text: str) -> dict[str, str]:
-    """KEY=VALUE lines; empty ones and those beginning with # are skipped (systemd's EnvironmentFile=, without quotes)."""
+    """KEY=VALUE lines, without empty ones and those beginning with #: systemd's EnvironmentFile= without its quotes."""
     pairs = (line.strip().split("=", 1) for line in text.splitlines() if line.strip() and not line.startswith("#"))
     return {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
 
@@ -105,7 +111,9 @@ def is_confined(pid: int) -> bool:
         return False
 
 
-def strays(service: Service, ended: Identity | None, supervisors: set[int], others: set[int], own_account: bool) -> list[Identity]:
+def strays(
+    service: Service, ended: Identity | None, supervisors: set[int], others: set[int], own_account: bool
+) -> list[Identity]:
     """What a service left behind: processes that would be a second copy of it or of its parts.
 
     They are known by the mark in their environment, the ended process's session, or (orphans only) by an account

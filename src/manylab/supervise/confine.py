@@ -57,7 +57,7 @@ def main(arguments: list[str]) -> int:
     root = os.geteuid() == 0
     try:
         ids = look_up(wish) if root else None
-        keep = [namespaces.CAPABILITIES[name] for name in wish.capabilities]
+        keep = held([namespaces.CAPABILITIES[name] for name in wish.capabilities])
     except KeyError as error:
         _say(f"cannot run {command[0]}: {error} does not exist")
         return EXIT_NOT_DROPPED
@@ -75,7 +75,7 @@ def main(arguments: list[str]) -> int:
         return EXIT_NOT_DROPPED
     os.chdir(wish.cwd)
     try:
-        os.execv(command[0], command)
+        os.execv(command[0], command)  # noqa: S606
     except OSError as error:
         _say(f"cannot run {command[0]}: {error.strerror}")
         return 127
@@ -103,6 +103,16 @@ def look_up(wish: Wish) -> Ids | None:
     return Ids(entry.pw_uid, entry.pw_gid, tuple(sorted({entry.pw_gid, *more})))
 
 
+def held(capabilities: list[int]) -> list[int]:
+    """Those that we can pass on: a container may lack one, and often does not need it (low ports are free there)."""
+    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    permitted = int(next((line.split()[1] for line in status.splitlines() if line.startswith("CapPrm:")), "0"), 16)
+    for capability in capabilities:
+        if not permitted >> capability & 1:
+            _say(f"this machine does not give capability {capability}")
+    return [capability for capability in capabilities if permitted >> capability & 1]
+
+
 def needed_paths(command: list[str], wish: Wish) -> list[str]:
     """Paths without which the program cannot run: its interpreter, what it is told to read, where it may write."""
     named = [word for word in command if word.startswith("/")]
@@ -113,7 +123,7 @@ def needed_paths(command: list[str], wish: Wish) -> list[str]:
 def isolate(wish: Wish, needed: Iterable[str]) -> None:
     """Enter a mount namespace in which only `writable` and private temporary folders can be written.
 
-    Raises OSError when the kernel does not permit it; nothing that matters has been changed then.
+    Raises OSError when the kernel does not permit it; what was done by then stays done.
     """
     needed = list(needed)
     namespaces.unshare_mounts()
@@ -132,7 +142,12 @@ def isolate(wish: Wish, needed: Iterable[str]) -> None:
         temporary.append(path)
     for path in _HOMES:
         # The accounts here serve others; a site inside a home must of course see that home.
-        if wish.account is not None and Path(path).is_dir() and not Path(path).is_symlink() and not _holds(path, needed):
+        if (
+            wish.account is not None
+            and Path(path).is_dir()
+            and not Path(path).is_symlink()
+            and not _holds(path, needed)
+        ):
             namespaces.tmpfs(path, mode=0o755, size="4k")
     for path in writable:
         namespaces.bind(path)

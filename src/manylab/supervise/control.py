@@ -50,7 +50,9 @@ def status(state: Path) -> Status:
     if record is not None and alive:
         if record.ready:
             return Status(RUNNING, f"manylab is running (pid {alive[0].pid})", record)
-        waiting = ", ".join(f"{service.name} {service.state}" for service in record.services if service.state != "running")
+        waiting = ", ".join(
+            f"{service.name} {service.state}" for service in record.services if service.state != "running"
+        )
         return Status(RUNNING, f"manylab is running (pid {alive[0].pid}), not ready: {waiting}", record)
     if left_over:
         orphans = len(living_services(record))
@@ -96,7 +98,9 @@ def stop(services_json: Path, *, keep_servers: bool = False, timeout: float | No
     """
     definition = load(services_json)
     state = definition.state
-    patience = sum(service.stop_timeout + service.before_stop_timeout for service in definition.services if service.before_stop)
+    patience = sum(
+        service.stop_timeout + service.before_stop_timeout for service in definition.services if service.before_stop
+    )
     patience += sum(service.stop_timeout for service in definition.services if not service.before_stop)
     until = time.monotonic() + (timeout or patience + 15)
     number = signal.SIGUSR1 if keep_servers else signal.SIGTERM
@@ -119,7 +123,9 @@ def stop(services_json: Path, *, keep_servers: bool = False, timeout: float | No
         if not alive and helper is None:
             if not living_services(record):
                 break
-            helper = _launch(services_json, definition, "--inner", "0:0", "--request", "leave" if keep_servers else "stop")
+            helper = _launch(
+                services_json, definition, "--inner", "0:0", "--request", "leave" if keep_servers else "stop"
+            )
         time.sleep(_LOOK_EVERY)
     left = [who for who in seen if processes.is_alive(who)]
     if left:

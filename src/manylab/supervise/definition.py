@@ -112,7 +112,10 @@ def _directory(reader: _Reader, item: object, where: str) -> DirectorySpec:
         reader.problems.append(f"{where}.mode must be octal digits")
         mode = "0700"
     return DirectorySpec(
-        reader.path(data, "path", where), reader.maybe(data, "owner", where), reader.maybe(data, "group", where), int(mode, 8)
+        reader.path(data, "path", where),
+        reader.maybe(data, "owner", where),
+        reader.maybe(data, "group", where),
+        int(mode, 8),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import os
 import pwd
@@ -23,10 +24,8 @@ def make_folder(spec: DirectorySpec) -> None:
     gid = -1 if spec.group is None else grp.getgrnam(spec.group).gr_gid
     parent = _open_parent(path.parent)
     try:
-        try:
+        with contextlib.suppress(FileExistsError):
             os.mkdir(path.name, 0o700, dir_fd=parent)  # closed until it has its owner
-        except FileExistsError:
-            pass
         try:
             fd = os.open(path.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
         except OSError as error:

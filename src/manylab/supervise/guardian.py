@@ -17,7 +17,8 @@ from pathlib import Path
 
 from manylab.supervise import children, processes
 from manylab.supervise.definition import load
-from manylab.supervise.inner import EXIT_CONFIG, EXIT_LOCKED, NOTE_LOCKED, NOTE_READY, Request
+from manylab.supervise.fleet import Request
+from manylab.supervise.inner import EXIT_CONFIG, EXIT_LOCKED, NOTE_LOCKED, NOTE_READY
 from manylab.supervise.output import Output
 from manylab.supervise.processes import Identity
 from manylab.supervise.record import PID_FILE, living_services, read_state, remove_files, replace_text
@@ -142,8 +143,16 @@ class Guardian:
 
     def _start_inner(self) -> None:
         me = processes.identify(os.getpid())
-        assert me is not None  # noqa: S101 (a process that runs is alive)
-        command = [sys.executable, "-I", "-m", "manylab.supervise", str(self.path), "--inner", f"{me.pid}:{me.starttime}"]
+        assert me is not None  # a process that runs is alive
+        command = [
+            sys.executable,
+            "-I",
+            "-m",
+            "manylab.supervise",
+            str(self.path),
+            "--inner",
+            f"{me.pid}:{me.starttime}",
+        ]
         command += ["--note-fd", str(self.note_fd), "--request", self.request.value]
         command += ["--foreground"] * self.foreground + ["--verbose"] * self.verbose
         self.started = time.monotonic()
@@ -159,7 +168,7 @@ class Guardian:
             return
         process.returncode = 0  # reap() collects it, not Popen
         found = processes.stat(process.pid)
-        assert found is not None  # noqa: S101 (not reaped yet, so at least a zombie)
+        assert found is not None  # not reaped yet, so at least a zombie
         self.inner = Identity(process.pid, found.starttime, processes.boot_id())
 
     def _kill_everything(self) -> None:
@@ -170,7 +179,10 @@ class Guardian:
         while time.monotonic() < until:
             processes.reap()
             table = processes.everything()
-            below = [Identity(p, table[p].starttime, processes.boot_id()) for p in processes.descendants({os.getpid()}, table)]
+            below = [
+                Identity(p, table[p].starttime, processes.boot_id())
+                for p in processes.descendants({os.getpid()}, table)
+            ]
             left = below + living_services(record)
             if not left:
                 break

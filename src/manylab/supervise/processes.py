@@ -1,4 +1,4 @@
-"""Processes, named so that a reused pid never fools anybody: pid, start time (in clock ticks since boot) and boot id."""
+"""Processes, named so that a reused pid never fools anybody: pid, start time (clock ticks since boot), boot id."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""supervisor.json: what is running, for the next inner process (which adopts it) and for `manylab status`. No secrets."""
+"""supervisor.json: what is running, for the next inner process, which adopts it, and for `status`. No secrets."""
 
 from __future__ import annotations
 

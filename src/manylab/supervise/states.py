@@ -1,4 +1,4 @@
-"""The states of a service, the one table of legal moves, and how long to wait before a restart. Pure; no clock is read."""
+"""The states of a service, the one table of legal moves, and how long to wait before a restart. Pure, no clock."""
 
 from __future__ import annotations
 
@@ -67,4 +67,5 @@ class Backoff:
         if self.steps <= 0:
             return 0.0
         doublings = min(self.steps - 1.0, 16.0)  # bounded before the power, which would overflow after weeks
-        return min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** max(0.0, doublings))
+        growth: float = 2.0 ** max(0.0, doublings)
+        return min(LONGEST_DELAY, FIRST_DELAY * growth)

@@ -36,6 +36,11 @@ def observe_group(want: Group) -> Group | None:
     return Group(found.gr_name, want.system)
 
 
+def group_exists(name: str) -> bool:
+    """Whether there is such a group."""
+    return observe_group(Group(name)) is not None
+
+
 def observe_account(want: Account) -> Account | None:
     """The account with its groups, or None."""
     try:

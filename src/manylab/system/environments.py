@@ -103,7 +103,8 @@ def _uv(arguments: Sequence[str], cache: Path, network: dict[str, str], say: Say
             timeout=BUILD_TIMEOUT,
             env=network,
             input=input,
-            on_line=None if input is not None else lambda line: say(line.strip()),
+            # One line a package is too much; what is downloaded, with its size, is what people wait for.
+            on_line=None if input is not None else lambda line: None if line.lstrip().startswith(("+ ", "- ", "Using Python")) else say(line.strip()),
         ).out
     except CommandFailed as error:
         raise explain(error) from error
@@ -111,7 +112,8 @@ def _uv(arguments: Sequence[str], cache: Path, network: dict[str, str], say: Say
 
 def explain(error: CommandFailed) -> EnvironmentFailed | DownloadFailed | DiskFull:
     """The failure of an installer in the terms of the person who waits for it."""
-    text = error.message.split(":", 1)[-1].strip()
+    lines = [line for line in error.message.split(":", 1)[-1].splitlines() if line.strip() and not line.strip().startswith("Using Python")]
+    text = "\n".join(lines).strip()
     if _DISK_FULL.search(text):
         return DiskFull(f"the disk is full: {text}", hint="free some space, then run it again; what was in use still is")
     if _NETWORK_TROUBLE.search(text):

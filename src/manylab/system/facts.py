@@ -38,6 +38,8 @@ def gather(layout: Layout) -> Facts:
         operator=installed.get("operator", ""),
         min_uid=_min_uid(),
         machine=platform.machine(),
+        enabled=installed.get("enabled", "yes") == "yes",
+        started=installed.get("started", "yes") == "yes",
     )
 
 

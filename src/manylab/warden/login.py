@@ -129,15 +129,19 @@ class Login:
 async def _run(message: Authenticate, settings: Settings) -> dict[str, Any]:
     """What pam_check says; `{"errno": None}` when it says nothing in time."""
     question = {"user": message.user, "password": message.password, "service": settings.pam_service}
-    process = await asyncio.create_subprocess_exec(
-        *(str(settings.python), "-I", "-m", "manylab.warden.pam_check"),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"},
-        cwd="/",
-        start_new_session=True,
-    )
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *(str(settings.python), "-I", "-m", "manylab.warden.pam_check"),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"},
+            cwd="/",
+            start_new_session=True,
+        )
+    except OSError as error:
+        log.warning("pam_check could not be started: %s", error)
+        return {}
     try:
         output, _ = await asyncio.wait_for(process.communicate(json.dumps(question).encode()), _TIMEOUT)
         verdict = json.loads(output)

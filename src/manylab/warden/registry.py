@@ -13,6 +13,7 @@ from pathlib import Path
 
 from manylab.base import names
 from manylab.base.errors import AlreadyRunning, BadName
+from manylab.warden import folders
 from manylab.warden.processes import Family, Process
 
 log = logging.getLogger("manylab.warden")
@@ -64,14 +65,12 @@ class Entry:
 
 
 class Registry:
-    """The folder of entries; one warden at a time."""
+    """The folder of entries; one warden at a time. Raises AlreadyRunning, OSError."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = folder.lstat()
-        if found.st_uid != os.geteuid() or found.st_mode & 0o022:
-            raise AlreadyRunning(f"{folder} is not this account's own", hint=f"remove {folder}")
+        folders.own(folder.parent, 0o711)
+        folders.own(folder, 0o700)
         # Held until this process ends, however it ends; closed in everything that it starts.
         self._lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:

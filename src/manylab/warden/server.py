@@ -102,8 +102,6 @@ class Warden:
             return await self.answer(messages.parse(await _question(reader)))
         except Refusal as refusal:
             return messages.refused(refusal)
-        except (OSError, ConfigError):
-            raise
         except Exception as error:
             _report(error)
             return messages.refused(Refusal("error", "the warden failed at this; its log says where"))
@@ -125,7 +123,7 @@ async def _question(reader: asyncio.StreamReader) -> bytes:
         return await asyncio.wait_for(reader.readuntil(b"\n"), _COMPLETE)
     except (asyncio.TimeoutError, TimeoutError):
         raise BadMessage(f"the question was not complete within {_COMPLETE:.0f} s") from None
-    except asyncio.IncompleteReadError:
+    except (asyncio.IncompleteReadError, ConnectionError):
         raise BadMessage("the question does not end with a newline") from None
     except (asyncio.LimitOverrunError, ValueError):
         raise BadMessage(f"the question is larger than {messages.MAX_QUESTION} bytes") from None

@@ -55,11 +55,12 @@ def read(path: Path) -> Settings:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}", hint="run `manylab apply`") from None
+    # Looked at through the descriptor, so that what is checked is what is read.
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(descriptor)
+        raise ConfigError(f"{path} is not a file")
     with os.fdopen(descriptor, "rb") as file:
-        # Looked at through the open file, so that what is checked is what is read.
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise ConfigError(f"{path} is not a file")
         if found.st_uid not in (0, os.geteuid()):
             raise ConfigError(f"{path} belongs to uid {found.st_uid}", hint=f"chown root {path}")
         if found.st_mode & 0o022:

@@ -24,8 +24,8 @@ Snapshots, machines and roots are in $MANYLAB_TEST_CACHE (default /var/cache/man
 A machine, its processes, mounts and control groups go when the `with` ends, or when this process ends in any
 way.
 
-Unlike real ones: the kernel is the host's; /proc/sys is read-only; capabilities and cgroup version are the
-host's.
+Unlike real ones: kernel and cgroup version are the host's; /proc/sys and /sys are read-only; root has no
+power over the clock, kernel modules and (with network="host") network interfaces.
 """
 
 from .commands import Completed, Running

@@ -84,6 +84,10 @@ class Group:
                         (one.parent / "cgroup.subtree_control").write_text(f"+{controller}")
                 (folder / "harness").mkdir(exist_ok=True)
 
+    def folders(self) -> list[Path]:
+        """Where they are on the host."""
+        return [one.parent / self._name for one in self._hierarchies]
+
     def lines(self) -> str:
         """What boot.sh mounts inside."""
         return "\n".join(one.line() for one in self._hierarchies)
@@ -108,8 +112,8 @@ class Group:
 
     def remove(self) -> None:
         """End what is left in the groups, and delete them."""
-        for one in self._hierarchies:
-            remove_tree(one.parent / self._name)
+        for folder in self.folders():
+            remove_tree(folder)
 
 
 def remove_tree(folder: Path, timeout: float = 10.0) -> None:
@@ -124,7 +128,7 @@ def remove_tree(folder: Path, timeout: float = 10.0) -> None:
             try:
                 pids = (Path(path) / "cgroup.procs").read_text().split()
                 owners.kill([int(pid) for pid in pids if pid != "0"])
-                os.rmdir(path)
+                Path(path).rmdir()
             except FileNotFoundError:
                 continue
             except OSError:
@@ -135,6 +139,6 @@ def remove_tree(folder: Path, timeout: float = 10.0) -> None:
 
 
 def abandoned() -> list[Path]:
-    """Groups of machines whose owner is gone."""
+    """Groups of machines whose owner is gone, as far as they are where ours would be."""
     found = [path for one in hierarchies() for path in one.parent.glob(PREFIX + "*")]
     return [path for path in found if owners.is_abandoned(path.name)]

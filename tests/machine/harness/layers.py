@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import os
 import re
 import secrets
 import shutil
@@ -108,7 +107,7 @@ def store(name: str, key: str, over: Root | None, init: Init, tree: Path) -> Roo
     return Root(name, init, (*below, final))
 
 
-def prune(name: str, keep: Path) -> None:
+def prune(name: str, keep: Path | None) -> None:
     """Delete other layers of that name, and layers over something that no longer exists, unless a machine
     uses them.
     """
@@ -125,4 +124,4 @@ def prune(name: str, keep: Path) -> None:
                 doomed = _home() / f".{owners.new_name()}"  # renamed first: nobody finds half a layer
                 path.rename(doomed)
                 shutil.rmtree(doomed, ignore_errors=True)
-                os.unlink(file.name)
+                Path(file.name).unlink()

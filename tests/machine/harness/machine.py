@@ -9,16 +9,14 @@ import uuid
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Literal
 
 from . import host, layers, owners, sweep
 from .cgroups import Group
 from .errors import HarnessError, TimedOut
-from .inside import JOIN, Inside
+from .inside import JOIN, Inside, Network
 from .layers import Init, Root
 from .polling import wait_until
 
-Network = Literal["host", "private"]
 COMMANDS: dict[Init, list[str]] = {
     # What WSL and containers amount to: a PID 1 that reaps, which ignoring SIGCHLD does, and nothing else.
     "none": ["env", "--ignore-signal=CHLD", "sleep", "infinity"],
@@ -48,10 +46,9 @@ class Machine(Inside):
         cgroups: bool = True,
         env: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(env={**host.passed_environment(os.environ), **(env or {})})
+        super().__init__(env={**host.passed_environment(os.environ), **(env or {})}, network=network)
         self.root = root
         self.init: Init = init or root.init
-        self.network: Network = network
         self.name = ""
         self.port = 0
         self._process: subprocess.Popen[bytes] | None = None
@@ -77,6 +74,7 @@ class Machine(Inside):
                 mount = [host.tool("mount"), "-t", "tmpfs", "-o", f"mode=755,size={self._tmpfs}", "tmpfs"]
                 subprocess.run([*mount, str(self._disk)], check=True, timeout=30)
             self._group = Group(self.name)
+            sweep.remember(self.folder, self._group.folders())
             stack.callback(self._group.remove)
             stack.callback(self.power_off, clean=False)
             self.boot()
@@ -99,7 +97,7 @@ class Machine(Inside):
         flags += ["--net"] if self.network == "private" else []
         script = str(Path(__file__).with_name("boot.sh"))
         first = ["/bin/sh", "-c", JOIN, "join", *self._group.doors(first=True), "--"]
-        first += [host.tool("unshare"), *flags, "sh", script, *COMMANDS[self.init]]
+        first += [host.tool("unshare"), *flags, "sh", script, *self.confine(), *COMMANDS[self.init]]
         env = {
             "PATH": host.SYSTEM_PATH,
             "LOWER": ":".join(map(str, self.root.trees)),

@@ -37,13 +37,13 @@ def is_abandoned(name: str) -> bool:
 def descendants(pid: int) -> list[int]:
     """The process and everything under it, by parent, as the host numbers them; empty when it has ended."""
     children: dict[int, list[int]] = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
             try:
-                parent = int(Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()[1])
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
             except OSError:
                 continue
-            children.setdefault(parent, []).append(int(entry))
+            children.setdefault(parent, []).append(int(entry.name))
     found = [pid] if start_time(pid) is not None else []
     for one in found:
         found.extend(children.get(one, ()))

@@ -29,6 +29,8 @@ apt-get update -qq
 apt-get install -y -qq --no-install-recommends {packages}
 apt-get clean
 rm /usr/sbin/policy-rc.d
+# The network is the host's (and see Inside.confine).
+[ ! -e /etc/default/halt ] || sed -i 's/^NETDOWN=.*/NETDOWN=no/' /etc/default/halt
 # No terminals here: init would start a getty again and again.
 [ ! -e /etc/inittab ] || sed -i 's/^[^#].*getty/#&/' /etc/inittab
 """

@@ -24,14 +24,29 @@ def sweep() -> list[str]:
     give them.
     """
     done = []
-    for group in cgroups.abandoned():
-        cgroups.remove_tree(group)
-        done.append(str(group))
-    for folder in (*host.cache().glob("machines/*"), *host.cache().glob("layers/.*")):
-        if owners.is_abandoned(folder.name):
-            remove_folder(folder)
-            done.append(str(folder))
+    folders = [*host.cache().glob("machines/*"), *host.cache().glob("layers/.*")]
+    folders = [folder for folder in folders if owners.is_abandoned(folder.name)]
+    for group in {*cgroups.abandoned(), *(group for folder in folders for group in _remembered(folder))}:
+        if group.exists():
+            cgroups.remove_tree(group)
+            done.append(str(group))
+    for folder in folders:
+        remove_folder(folder)
+        done.append(str(folder))
     return done
+
+
+def remember(folder: Path, groups: list[Path]) -> None:
+    """Note a machine's control groups in its folder: whoever sweeps may itself be in another group."""
+    (folder / "groups").write_text("".join(f"{group}\n" for group in groups))
+
+
+def _remembered(folder: Path) -> list[Path]:
+    try:
+        groups = [Path(line) for line in (folder / "groups").read_text().splitlines()]
+    except FileNotFoundError:
+        return []
+    return [group for group in groups if group.name == cgroups.PREFIX + folder.name]
 
 
 def remove_folder(folder: Path) -> None:

@@ -1,0 +1,144 @@
+"""Who may sign in: accounts in the site's group. Joining and leaving take effect at once; homes are never touched unless asked."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from manylab.apply import generations
+from manylab.apply.site import Site
+from manylab.base import names
+from manylab.base.errors import NotFound, NotInstalled, Refused
+from manylab.config import edit
+from manylab.model.resources import Group
+from manylab.system import accounts, servers
+from manylab.system.environments import Say
+
+# How long the hub may take to notice that somebody left (hub.members_check, and a round of its own), seconds.
+NOTICED_WITHIN = 20.0
+
+
+@dataclass(frozen=True)
+class Added:
+    """What `add` had to do."""
+
+    created: bool
+    joined: bool
+
+
+@dataclass(frozen=True)
+class Removed:
+    """What `remove` did. stopped: number of servers that were running."""
+
+    stopped: int
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody who may sign in. servers: names of those running ("" the default one). password: "set", or "none or locked"."""
+
+    name: str
+    admin: bool
+    servers: tuple[str, ...]
+    password: str
+
+
+def check_name(name: str) -> str:
+    """The name, if it can be a person's account. Raises BadName or Refused (root)."""
+    checked = names.account(name)
+    if checked == "root":
+        raise Refused("root never signs in", hint="use the account of a person")
+    return checked
+
+
+def check_password(password: str) -> None:
+    """Raises Refused for a password that no account can have."""
+    if not password or len(password) > 1024 or any(character in password for character in "\r\n\0"):
+        raise Refused("a password has 1 to 1024 characters, without line breaks", hint="choose another one")
+
+
+def has_password(name: str) -> bool:
+    """Whether the account exists and has a usable password."""
+    return accounts.find_person(name) is not None and accounts.has_password(name)
+
+
+def home_of(name: str) -> str:
+    """Where the account's home is."""
+    return str(_existing(name).home)
+
+
+def _existing(name: str) -> accounts.Person:
+    found = accounts.find_person(name)
+    if found is None:
+        raise NotFound(f"there is no account {name!r} on this machine", hint="'manylab user list' shows who may sign in")
+    return found
+
+
+def add(site: Site, name: str, password: str | None) -> Added:
+    """Make the account if there is none, set its password if one is given, and put it into the group."""
+    group = str(site.config.people.group)
+    if accounts.observe_group(Group(group, system=False)) is None:
+        if generations.current(site.layout) is None:
+            raise NotInstalled("there is no site on this machine yet", hint="run 'manylab up' or 'manylab apply' first")
+        raise NotFound(f"the site's group {group!r} does not exist", hint="run 'manylab apply', which makes it")
+    found = accounts.find_person(name)
+    if found is not None:
+        accounts.refuse_system_account(found, site.facts.min_uid)
+    else:
+        accounts.add_person(name)
+    if password is not None:
+        accounts.set_password(name, password)
+    joined = not accounts.is_member(name, group)
+    if joined:
+        accounts.join(name, group)
+    return Added(created=found is None, joined=joined)
+
+
+def remove(site: Site, name: str, *, delete_account: bool, delete_home: bool, say: Say) -> Removed:
+    """Take the account out of the group and wait until its servers are gone; then, if asked for, delete it."""
+    person = _existing(name)
+    accounts.refuse_system_account(person, site.facts.min_uid)
+    group = str(site.config.people.group)
+    running = servers_of(site, name)
+    if accounts.is_member(name, group):
+        say(f"remove {name} from the group {group}")
+        accounts.leave(name, group)
+    elif not (delete_account or running):
+        raise NotFound(f"{name} is not in the group {group!r}", hint="'manylab user list' shows who may sign in")
+    # The hub notices by itself and also ends tokens; what it does not stop (it may be down), the warden stops.
+    deadline = time.monotonic() + (NOTICED_WITHIN if servers.answers(site.layout.hub_socket) else 0)
+    while servers_of(site, name) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    for server in servers_of(site, name):
+        servers.stop(site.layout.warden_socket, name, server)
+    if delete_account:
+        say(f"remove the account {name}")
+        accounts.delete_person(name, delete_home=delete_home)
+    return Removed(len(running))
+
+
+def servers_of(site: Site, name: str) -> list[str]:
+    """The names of somebody's running servers; none while the site does not run."""
+    return [server["server"] for server in servers.running(site.layout.warden_socket) if server["user"] == name]
+
+
+def everybody(site: Site) -> list[Person]:
+    """All who are in the group, sorted by name."""
+    running: dict[str, list[str]] = {}
+    for server in servers.running(site.layout.warden_socket):
+        running.setdefault(server["user"], []).append(server["server"])
+    admins = set(site.config.people.admins)
+    return [
+        Person(name, name in admins, tuple(running.get(name, ())), "set" if accounts.has_password(name) else "none or locked")
+        for name in accounts.members(str(site.config.people.group))
+    ]
+
+
+def edit_admins(site: Site, name: str, wanted: bool) -> tuple[str, bool]:
+    """manylab.toml with the admin added or removed, and whether that changed anything. Raises NotFound for a non-member."""
+    if (name in site.config.people.admins) == wanted:
+        return site.config_text, False
+    if wanted and not accounts.is_member(name, str(site.config.people.group)):
+        raise NotFound(f"{name} may not sign in, so cannot be an admin", hint=f"first: manylab user add {name}")
+    change = edit.add_to_list if wanted else edit.remove_from_list
+    return change(site.config_text, "people.admins", name), True

@@ -1,0 +1,106 @@
+"""Takes away what manylab made, and only that: from its own record, not from a guess."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from manylab.apply import generations
+from manylab.apply.lock import exclusive
+from manylab.base.errors import AlreadyRunning, NeedsRoot
+from manylab.base.layout import Layout
+from manylab.model.accounts import HUB_ACCOUNT, HUB_GROUP, PROXY_ACCOUNT, PROXY_GROUP
+from manylab.system import accounts, servers, supervisor
+from manylab.system.environments import Say
+from manylab.system.facts import read_installed
+from manylab.system.files import remove_path
+from manylab.system.run import run
+from manylab.system.services.managers import manager_for
+
+# Files of the machine's own folders that some version of manylab makes; only removed where the record or this list names them.
+_UNITS = ("manylab.service", "manylab-warden.service", "manylab-proxy.service", "manylab-hub.service", "manylab-servers.slice")
+
+
+def uninstall(layout: Layout, *, purge: bool, wait: float, say: Say) -> list[str]:
+    """Stop the site and remove it; returns the paths and accounts that were removed.
+
+    Kept without `purge`: the configuration and the state (database, generations, locks). Never touched: homes, people's accounts, and the
+    site's group, which may have been there before. Raises NeedsRoot, and AlreadyRunning while somebody serves the site in a terminal.
+    """
+    if layout.system and os.getuid() != 0:
+        raise NeedsRoot("removing a site needs root", hint="run it again with sudo in front")
+    with exclusive(layout.apply_lock, wait=wait, say=say):
+        removed = _uninstall(layout, purge=purge, say=say)
+    remove_path(layout.run)
+    return removed
+
+
+def _uninstall(layout: Layout, *, purge: bool, say: Say) -> list[str]:
+    service = read_installed(layout).get("service", "")
+    manager = manager_for(service, layout)
+    if manager is None and supervisor.guardian(layout.supervisor_run) is not None:
+        raise AlreadyRunning("somebody serves this site in a terminal ('manylab up')", hint="stop it there with Ctrl-C, then run this again")
+    if manager is not None:
+        say("remove the service")
+        servers.stop_all(layout.warden_socket)
+        manager.stop("manylab")
+        for name in ("manylab", *(unit.removesuffix(".service") for unit in _UNITS[1:4] if service == "systemd")):
+            manager.disable(name)
+    removed = []
+    for path in _paths(layout, purge=purge):
+        if path.is_symlink() or path.exists():
+            say(f"remove {path}")
+            remove_path(path)
+            removed.append(str(path))
+    if service == "systemd":
+        assert manager is not None
+        manager.daemon_reload()
+    if layout.system:
+        removed += _remove_accounts(say)
+    return removed
+
+
+def _paths(layout: Layout, *, purge: bool) -> list[Path]:
+    recorded = generations.current(layout)
+    found = [Path(path) for path in recorded.paths] if recorded is not None else []
+    if layout.system:
+        found += [layout.pam_file, layout.profile_file, layout.sudoers_file, layout.tmpfiles_file, layout.init_script, layout.command]
+        found += [layout.systemd_units / name for name in _UNITS]
+    inside = (layout.config, layout.state)
+    outside = [path for path in dict.fromkeys(found) if not any(path.is_relative_to(folder) for folder in (*inside, layout.program, layout.run))]
+    # Secrets and rendered files are made again by the next apply; the record of the installation would be a lie.
+    kept_apart = [layout.rendered, layout.proxy_state, layout.installed_json]
+    return [*outside, layout.program, layout.logs, *(inside if purge else kept_apart)]
+
+
+def _remove_accounts(say: Say) -> list[str]:
+    removed = []
+    for name in (HUB_ACCOUNT, PROXY_ACCOUNT):
+        person = accounts.find_person(name)
+        # Only ours: a person may have had that name before.
+        if person is not None and person.shell == accounts.NOLOGIN:
+            say(f"remove account {name}")
+            _end_processes(person.uid)
+            run(["userdel", name])
+            removed.append(f"account {name}")
+    for name in (HUB_GROUP, PROXY_GROUP):
+        if accounts.group_exists(name):
+            say(f"remove group {name}")
+            run(["groupdel", name])
+            removed.append(f"group {name}")
+    return removed
+
+
+def _end_processes(uid: int) -> None:
+    """userdel refuses while the account still has processes; they were told to stop and may take a moment."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and any(_uid_of(folder) == uid for folder in Path("/proc").glob("[0-9]*")):
+        time.sleep(0.1)
+
+
+def _uid_of(folder: Path) -> int:
+    try:
+        return folder.stat().st_uid
+    except OSError:
+        return -1

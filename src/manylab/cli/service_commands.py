@@ -1,0 +1,168 @@
+"""install, uninstall, start, stop, restart, enable, disable: the site as a service of the machine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from manylab.apply import change, remove
+from manylab.apply.change import Outcome
+from manylab.apply.site import look
+from manylab.base import names
+from manylab.base.errors import NotInstalled, Refused
+from manylab.cli.app import JsonOption, app, command
+from manylab.cli.context import Context, make_context
+from manylab.cli.result import Progress, Result
+from manylab.cli.site_commands import LOCK_WAIT, WaitOption, changing, refuse_second
+from manylab.model import units
+from manylab.model.hub import local_url
+from manylab.model.resources import Directory
+from manylab.system import accounts, ports, servers
+from manylab.system.facts import read_installed
+from manylab.system.files import make_directory, write_file
+from manylab.system.services.base import ServiceManager
+from manylab.system.services.managers import detect, is_wsl, manager_for
+
+WSL_CONF = Path("/etc/wsl.conf")
+
+
+def _root(as_json: bool) -> Context:
+    context = make_context(as_json)
+    if not context.layout.system:
+        raise Refused("only root can do that", hint="run it again with sudo in front")
+    return context
+
+
+def _manager(context: Context) -> ServiceManager:
+    manager = manager_for(read_installed(context.layout).get("service", ""), context.layout)
+    if manager is None:
+        raise NotInstalled("manylab is not installed as a service here", hint="run 'manylab install', or 'manylab up' to serve in the foreground")
+    return manager
+
+
+def _remember(context: Context, **said: str) -> None:
+    known = {**read_installed(context.layout), **said}
+    make_directory(Directory(context.layout.state))
+    write_file(context.layout.installed_json, json.dumps({key: value for key, value in known.items() if value}) + "\n", 0o644)
+
+
+@command(app, "install", example="sudo manylab install --operator jinzhongxu")
+def install(
+    operator: Annotated[str, typer.Option(metavar="NAME", help="Let this account start and stop the service through sudo, and nothing else.")] = "",
+    wsl_boot: Annotated[bool, typer.Option("--wsl-boot", help="On WSL without systemd: start with Windows, by /etc/wsl.conf.")] = False,
+    as_json: JsonOption = False,
+    wait: WaitOption = LOCK_WAIT,
+) -> Result:
+    """Build what is missing and make the site a service that starts with the machine: under systemd, else in /etc/init.d."""
+    context = _root(as_json)
+    service = detect()
+    already = read_installed(context.layout)
+    if operator:
+        _check_operator(operator)
+    if not already:
+        refuse_second(context)
+        config = look(context.layout).config
+        ports.check_free(str(config.http.address), config.http.port)
+
+    def act(progress: Progress) -> Outcome:
+        wanted = {"service": service, "operator": operator or already.get("operator", ""), "enabled": "yes", "started": "yes"}
+        # Built before it is written down: should a download fail, nothing claims to be installed.
+        change.apply_site(look(context.layout), progress.say, start=False)
+        _remember(context, **wanted)
+        return change.apply_site(look(context.layout), progress.say, summary=f"install ({service})")
+
+    outcome = changing(context, wait, act)
+    url = local_url(outcome.site.config)
+    lines = [f"Installed ({'systemd' if service == 'systemd' else '/etc/init.d/manylab'}) and running at {url}", "Let somebody in: manylab user add NAME"]
+    if service == "sysv" and is_wsl(Path("/proc/sys/kernel/osrelease").read_text(encoding="utf-8")):
+        lines.append(_wsl(wsl_boot))
+    return Result({"service": service, "url": url, "operator": operator, "changes": len(outcome.changes)}, "\n".join(lines))
+
+
+def _check_operator(operator: str) -> None:
+    person = accounts.find_person(names.account(operator))
+    if person is None:
+        raise Refused(f"there is no account {operator!r} on this machine", hint="make it first: useradd --create-home NAME")
+    if not Path("/etc/sudoers.d").is_dir():
+        raise Refused("sudo is not installed, so nobody can be given a part of root's power", hint="install it (Debian: apt install sudo), then run this again")
+
+
+def _wsl(wanted: bool) -> str:
+    if not wanted:
+        return "To start with Windows: manylab install --wsl-boot (adds a [boot] command to /etc/wsl.conf)"
+    before = WSL_CONF.read_text(encoding="utf-8") if WSL_CONF.exists() else ""
+    after = units.wsl_conf(before)
+    if after != before:
+        write_file(WSL_CONF, after, 0o644)
+    return "It starts with Windows: /etc/wsl.conf runs 'service manylab start' at boot."
+
+
+@command(app, "uninstall", example="sudo manylab uninstall --purge")
+def uninstall(
+    purge: Annotated[bool, typer.Option("--purge", help="Also remove configuration and state: manylab.toml, the database, generations.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: JsonOption = False,
+    wait: WaitOption = LOCK_WAIT,
+) -> Result:
+    """Stop everything and remove what manylab made, and only that. Homes and people's accounts are never touched."""
+    context = make_context(as_json)
+    if purge and not yes:
+        typer.confirm(f"Remove {context.layout.config} and {context.layout.state} for ever?", abort=True)
+    with Progress() as progress:
+        removed = remove.uninstall(context.layout, purge=purge, wait=wait, say=progress.say)
+    kept = "" if purge else f"\nConfiguration and state are kept: {context.layout.config}, {context.layout.state} (--purge removes them)."
+    return Result({"removed": removed, "purged": purge}, f"Removed {len(removed)} things." + kept)
+
+
+@command(app, "start", example="sudo manylab start")
+def start(as_json: JsonOption = False) -> Result:
+    """Start the service."""
+    context = _root(as_json)
+    manager = _manager(context)
+    config = look(context.layout).config
+    if not manager.is_active("manylab"):
+        ports.check_free(str(config.http.address), config.http.port)
+    manager.start("manylab")
+    _remember(context, started="yes")
+    return Result({"started": True, "url": local_url(config)}, f"Running at {local_url(config)}")
+
+
+@command(app, "stop", example="sudo manylab stop")
+def stop(as_json: JsonOption = False) -> Result:
+    """Stop the service and everybody's servers."""
+    context = _root(as_json)
+    manager = _manager(context)
+    count = servers.stop_all(context.layout.warden_socket)
+    manager.stop("manylab")
+    _remember(context, started="no")
+    return Result({"stopped": True, "servers_stopped": count}, f"Stopped, with {count} servers of people.")
+
+
+@command(app, "restart", example="sudo manylab restart")
+def restart(as_json: JsonOption = False) -> Result:
+    """Restart hub, proxy and warden. People's servers and kernels go on."""
+    context = _root(as_json)
+    _manager(context).restart("manylab")
+    _remember(context, started="yes")
+    return Result({"restarted": True}, "Restarted; people's servers went on.")
+
+
+@command(app, "enable", example="sudo manylab enable")
+def enable(as_json: JsonOption = False) -> Result:
+    """Start the service with the machine."""
+    context = _root(as_json)
+    _manager(context).enable("manylab")
+    _remember(context, enabled="yes")
+    return Result({"enabled": True}, "It starts with the machine.")
+
+
+@command(app, "disable", example="sudo manylab disable")
+def disable(as_json: JsonOption = False) -> Result:
+    """No longer start the service with the machine. It keeps running now."""
+    context = _root(as_json)
+    _manager(context).disable("manylab")
+    _remember(context, enabled="no")
+    return Result({"enabled": False}, "It no longer starts with the machine.")

@@ -1,0 +1,104 @@
+"""Settings of a person's server. Nothing here needs Jupyter."""
+
+import os
+import socket
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+
+from manylab.lab import config
+
+ENVIRON = {"MANYLAB_SOCKET": "/run/manylab/servers/alice/_/server.sock", "SHELL": "/bin/zsh"}
+
+
+def settings(**more):
+    return config.settings({**ENVIRON, **more}, home=Path("/home/alice"), prefix=Path("/opt/server"))
+
+
+def test_the_server_listens_where_it_is_told_and_shows_the_home():
+    assert settings()["ServerApp"]["sock"] == ENVIRON["MANYLAB_SOCKET"]
+    assert settings()["ServerApp"]["root_dir"] == "/home/alice"
+
+
+def test_paths_in_the_home_are_given_and_not_left_to_what_was_true_at_import():
+    assert settings()["LabApp"]["user_settings_dir"] == "/home/alice/.jupyter/lab/user-settings"
+    assert settings(JUPYTERLAB_SETTINGS_DIR="/x")["LabApp"]["user_settings_dir"] == "/x"
+
+
+def test_front_end_extensions_come_from_the_server_environment_only():
+    assert settings()["LabApp"]["labextensions_path"] == ["/opt/server/share/jupyter/labextensions"]
+    assert settings()["LabApp"]["extra_labextensions_path"] == []
+
+
+@pytest.mark.parametrize(
+    ("shell", "used"),
+    [("/bin/zsh", "/bin/zsh"), ("/usr/sbin/nologin", "/bin/bash"), ("/bin/false", "/bin/bash"), ("", "/bin/bash")],
+)
+def test_a_terminal_is_a_login_shell_that_exists(shell, used):
+    assert settings(SHELL=shell)["ServerApp"]["terminado_settings"]["shell_command"] == [used, "-l"]
+
+
+def test_kernels_use_unix_sockets_unless_their_names_would_be_too_long():
+    longest = f"/run/manylab/servers/{'a' * 32}/{'b' * 30}/jupyter"
+    assert config.transport({"JUPYTER_RUNTIME_DIR": longest}) == "ipc"
+    assert config.transport({"JUPYTER_RUNTIME_DIR": longest + "/0123456789"}) == "tcp"
+
+
+def test_a_kernels_sockets_have_names_that_fit():
+    pytest.importorskip("jupyter_server")
+    from manylab.lab.kernels import short_ipc
+
+    folder = Path(f"/run/manylab/servers/{'a' * 32}/{'b' * 30}/jupyter")
+    path = short_ipc(folder / "kernel-8ebcd4cc-bb77-49f0-b386-5e25e841e637.json")
+    assert path == str(folder / "k8ebcd4cc")
+    assert len(f"{path}-5") <= config.MAX_SOCKET
+
+
+def test_a_stale_socket_is_removed_and_one_in_use_is_left(tmp_path):
+    pytest.importorskip("jupyterhub.singleuser.extension")
+    from manylab.lab.server import remove_stale_socket
+
+    stale, used, file = tmp_path / "stale", tmp_path / "used", tmp_path / "file"
+    with socket.socket(socket.AF_UNIX) as ended:
+        ended.bind(os.fspath(stale))
+    file.write_text("not a socket")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(os.fspath(used))
+        listening.listen()
+        for path in (stale, used, file, tmp_path / "none"):
+            remove_stale_socket(path)
+        assert not stale.exists()
+        assert used.exists()
+    assert file.exists()
+
+
+class Kernels:
+    def __init__(self, *states):
+        self.states = dict(enumerate(states))
+
+    def list_kernel_ids(self):
+        return list(self.states)
+
+    def get_kernel(self, kernel_id):
+        return type("Kernel", (), {"execution_state": self.states[kernel_id]})()
+
+
+@pytest.mark.parametrize(
+    ("states", "busy"),
+    [((), False), (("idle",), False), (("idle", "busy"), True), (("starting",), False), (("dead", None), False)],
+)
+def test_a_computing_kernel_counts_as_activity(states, busy):
+    activity = pytest.importorskip("manylab.lab.activity")
+    now = datetime.now(timezone.utc)
+    web = {"kernel_manager": Kernels(*states), "last_activity_times": {}}
+    assert activity.look(web, now) is busy
+    assert web["last_activity_times"] == ({activity.SOURCE: now} if busy else {})
+
+
+@pytest.mark.parametrize(
+    ("foreground", "shell", "busy"), [(10, 10, False), (11, 10, True), (-1, 10, False), (0, 10, False)]
+)
+def test_a_program_in_a_terminal_counts_as_activity(foreground, shell, busy):
+    activity = pytest.importorskip("manylab.lab.activity")
+    assert activity.busy_terminal(foreground, shell) is busy

@@ -1,0 +1,296 @@
+"""The warden's parts that need neither root nor another account: settings, registry, throttle, plans, logs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import stat
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from manylab.base.errors import AlreadyRunning, ConfigError, WardenUnavailable
+from manylab.warden import accounts, client, folders, processes, settings, spawn
+from manylab.warden.accounts import Person
+from manylab.warden.login import Throttle
+from manylab.warden.messages import Refusal, Start
+from manylab.warden.processes import Process
+from manylab.warden.registry import Entry, Registry
+
+WARDEN_JSON = {
+    "version": 1,
+    "hub_uid": 998,
+    "person_uid": None,
+    "group": "manylab",
+    "min_uid": 1000,
+    "pam_service": "manylab",
+    "web_group": "manylab-proxy",
+    "socket": "/run/manylab/warden/warden.sock",
+    "registry": "/run/manylab/warden/registry",
+    "servers": "/run/manylab/servers",
+    "python": "/opt/hub/bin/python",
+    "path": ["/opt/default/bin", "/usr/bin"],
+    "command": ["/opt/server/bin/python", "-I", "-m", "manylab.lab"],
+    "environment": {"JUPYTER_PATH": "/opt/share", "TZ": "UTC"},
+    "scopes": "systemd",
+    "slice": "manylab-servers.slice",
+    "memory": 2147483648,
+    "cpu": 1.5,
+    "tasks": 1000,
+    "log_dir": None,
+}
+SITE = settings.parse(WARDEN_JSON)
+ALICE = Person("alice", 1001, 1001, (1001, 50), "/home/alice", "/bin/bash")
+ENTRY = Entry("alice", "", 1001, 4242, 77, "boot", 1.5, "/run/x/server.sock", None, "abcd")
+
+
+def test_the_example_of_the_contract_is_accepted():
+    assert (SITE.cpu, SITE.log_dir, SITE.command[0]) == (1.5, None, "/opt/server/bin/python")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"version": 2},
+        {"hub_uid": "998"},
+        {"hub_uid": True},
+        {"hub_uid": -1},
+        {"min_uid": 0},
+        {"person_uid": 0},
+        {"group": "Not A Group"},
+        {"pam_service": "../x"},
+        {"socket": "relative"},
+        {"socket": "/run/../etc"},
+        {"command": []},
+        {"command": ["python"]},
+        {"command": "/bin/sh"},
+        {"path": ["/a:/b"]},
+        {"path": [1]},
+        {"environment": {"A=B": "x"}},
+        {"environment": {"A": 1}},
+        {"environment": {"A": "\0"}},
+        {"scopes": "docker"},
+        {"slice": "x"},
+        {"memory": "2G"},
+        {"cpu": 0},
+        {"cpu": float("nan")},
+        {"tasks": 0},
+        {"unheard_of": 1},
+    ],
+)
+def test_a_wrong_setting_is_refused(wrong):
+    with pytest.raises(ConfigError):
+        settings.parse({**WARDEN_JSON, **wrong})
+
+
+def test_a_missing_setting_is_named():
+    with pytest.raises(ConfigError, match="hub_uid"):
+        settings.parse({key: value for key, value in WARDEN_JSON.items() if key != "hub_uid"})
+
+
+@given(st.dictionaries(st.sampled_from(list(WARDEN_JSON)), st.none() | st.integers() | st.text() | st.lists(st.text())))
+def test_no_settings_make_it_fail_in_another_way(changes):
+    with contextlib.suppress(ConfigError):
+        settings.parse({**WARDEN_JSON, **changes})
+
+
+@pytest.mark.parametrize("mode", [0o666, 0o664, 0o646])
+def test_settings_that_others_can_write_are_refused(tmp_path, mode):
+    path = tmp_path / "warden.json"
+    path.write_text(json.dumps(WARDEN_JSON))
+    path.chmod(0o640)
+    assert settings.read(path) == SITE
+    path.chmod(mode)
+    with pytest.raises(ConfigError, match="written by others"):
+        settings.read(path)
+
+
+def test_settings_that_are_no_file_or_no_json_are_refused(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "garbage").write_bytes(b"\xff{")
+    for name in ("fifo", "garbage", "missing", "."):
+        with pytest.raises(ConfigError):
+            settings.read(tmp_path / name)
+
+
+def test_a_later_variable_wins_what_the_hub_says_is_least():
+    plan = spawn.plan(Start("alice", "", {"TZ": "Mars", "LANG": "de_DE.UTF-8"}), ALICE, SITE, Path("/run/s/alice"))
+    env = plan.order["env"]
+    assert (env["TZ"], env["LANG"], env["PATH"]) == ("UTC", "de_DE.UTF-8", "/opt/default/bin:/usr/bin")
+    assert env["MANYLAB_SOCKET"] == "/run/s/alice/_/server.sock"
+    assert not any("Mars" in argument for argument in plan.argv)
+
+
+def test_a_scope_has_the_limits_and_keeps_the_program_after_two_dashes():
+    plan = spawn.plan(Start("alice", "lab", {}), ALICE, SITE, Path("/run/s/alice"))
+    split = plan.argv.index("--")
+    assert plan.argv[split + 1 :] == ("/opt/hub/bin/python", "-I", "-m", "manylab.warden.child")
+    options = plan.argv[:split]
+    assert options[:2] == ("systemd-run", "--scope") and f"--unit={plan.scope}" in options
+    for limit in ("MemoryMax=2147483648", "CPUQuota=150%", "TasksMax=1000"):
+        assert f"--property={limit}" in options
+    assert plan.scope.startswith("manylab-server-alice-lab-") and plan.scope.endswith(".scope")
+    bare = replace(SITE, scopes=None)
+    assert spawn.plan(Start("alice", "", {}), ALICE, bare, Path("/run/s/alice")).argv[0] == "/opt/hub/bin/python"
+
+
+@pytest.mark.parametrize(
+    ("said", "reason", "part"),
+    [
+        ('{"reason": "no-home", "message": "no home"}\n', "no-home", "no home"),
+        ('exec\n{"reason": "start-failed", "message": "cannot be run"}\n', "start-failed", "cannot be run"),
+        ('{"reason": "made-up", "message": "x"}', "start-failed", "made-up"),
+        ("Failed to connect to bus\n", "start-failed", "Failed to connect to bus"),
+        ("", "start-failed", "without a word"),
+        ("[]", "start-failed", "[]"),
+    ],
+)
+def test_what_a_failing_start_said_is_passed_on(said, reason, part):
+    refusal = spawn.judge(said)
+    assert refusal.reason == reason and part in refusal.message
+
+
+def test_a_start_that_reached_its_program_is_no_refusal_even_after_a_warning():
+    assert spawn.judge("exec\n") is None
+    assert spawn.judge("systemd-run: something odd\nexec\n") is None
+
+
+def test_an_entry_is_found_again_by_the_next_registry(tmp_path):
+    first = Registry(tmp_path / "registry")
+    named = replace(ENTRY, server="lab", scope="manylab-server-alice-lab-0.scope", audit=7)
+    for entry in (ENTRY, named):
+        first.write(entry)
+    first.close()
+    assert sorted(Registry(tmp_path / "registry").entries(), key=lambda entry: entry.server) == [ENTRY, named]
+    assert stat.S_IMODE((tmp_path / "registry").stat().st_mode) == 0o700
+
+
+def test_a_registry_has_one_warden(tmp_path):
+    first = Registry(tmp_path / "registry")
+    with pytest.raises(AlreadyRunning):
+        Registry(tmp_path / "registry")
+    first.close()
+    Registry(tmp_path / "registry").close()
+
+
+def test_files_that_are_no_entries_are_removed(tmp_path):
+    registry = Registry(tmp_path / "registry")
+    good = json.dumps(vars(ENTRY))
+    for name, text in {
+        "a": "",
+        "b": "{}",
+        "c": "[" * 99_999,
+        "d": good,
+        "e": good.replace("4242", '"4242"'),
+        "f": good.replace("4242", "-1"),
+        "g": good.replace('"scope": null', '"scope": "ssh.service"'),
+    }.items():
+        (registry.folder / f"{name}.json").write_text(text)
+    assert list(registry.entries()) == []
+    assert list(registry.folder.glob("*.json")) == []
+
+
+def test_the_end_of_an_old_start_does_not_forget_a_new_one(tmp_path):
+    registry = Registry(tmp_path / "registry")
+    newer = replace(ENTRY, marker="efgh")
+    registry.write(newer)
+    registry.remove(ENTRY)
+    assert list(registry.entries()) == [newer]
+
+
+def test_the_sixth_try_within_a_minute_is_refused_for_that_name_only():
+    throttle = Throttle()
+    assert [throttle.begin("alice", float(second)) for second in range(6)] == [True] * 5 + [False]
+    assert throttle.begin("bob", 6.0)
+    assert throttle.begin("alice", 60.5)  # the first try was a minute ago
+    assert not throttle.begin("alice", 60.6)
+
+
+def test_a_right_password_clears_a_name_and_a_failure_that_was_no_guess_is_taken_back():
+    throttle = Throttle()
+    for _ in range(4):
+        throttle.begin("alice", 0.0)
+    throttle.forget("alice")
+    for _ in range(50):
+        assert throttle.begin("alice", 0.0)
+        throttle.forgive("alice")
+
+
+def test_the_throttle_remembers_a_bounded_number_of_names():
+    throttle = Throttle()
+    for number in range(10_000):
+        throttle.begin(f"a{number}", 0.0)
+    assert len(throttle._tries) == 4096
+
+
+@pytest.mark.parametrize(
+    ("field", "locked"),
+    [("!", True), ("!!", True), ("*", True), ("!$6$x", True), ("$6$x", False), ("", False)],
+)
+def test_a_locked_password_is_seen_in_shadow(tmp_path, field, locked):
+    shadow = tmp_path / "shadow"
+    shadow.write_text(f"alicia:*:1\nalice:{field}:19000:0:99999:7:::\nbob:!:1\n")
+    assert accounts.has_locked_password("alice", shadow) is locked
+    assert not accounts.has_locked_password("carol", shadow)
+    assert not accounts.has_locked_password("alice", tmp_path / "missing")
+
+
+@pytest.mark.parametrize("name", ["root", "no-such-account-here", "ROOT", "a b"])
+def test_accounts_that_are_nobody_to_serve(name):
+    with pytest.raises(Refusal) as caught:
+        accounts.find(name, SITE)
+    assert caught.value.reason in ("system-account", "unknown")
+
+
+def test_a_process_is_its_number_and_its_moment():
+    me = processes.see(os.getpid())
+    assert me is not None and processes.alive(me.process)
+    assert not processes.alive(Process(os.getpid(), me.process.starttime + 1))
+    with pytest.raises(ProcessLookupError):
+        processes.open_pidfd(Process(os.getpid(), me.process.starttime + 1))
+    assert processes.uids(os.getpid()) == {os.getuid()}
+    assert processes.see(2**22 + 1) is None
+
+
+def test_a_big_log_moves_aside_and_the_open_file_stays_in_use(tmp_path):
+    log = os.open(tmp_path / "server-alice.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.write(log, b"x" * (11 << 20))
+    folders.trim_log(tmp_path / "server-alice.log")
+    os.write(log, b"after")
+    os.close(log)
+    assert (tmp_path / "server-alice.log").read_bytes() == b"after"
+    assert (tmp_path / "server-alice.log.1").stat().st_size == 11 << 20
+
+
+def test_a_log_is_never_opened_through_a_link(tmp_path):
+    (tmp_path / "server-alice.log").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError):
+        folders.open_log(tmp_path, "alice")
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_warden_that_is_not_there_is_one_kind_of_error(tmp_path):
+    with pytest.raises(WardenUnavailable):
+        client.ask_sync(tmp_path / "no.sock", {"do": "list"}, 1)
+    with pytest.raises(WardenUnavailable):
+        asyncio.run(client.ask(tmp_path / "no.sock", {"do": "list"}, 1))
+
+
+def test_the_client_speaks_one_line_each_way(tmp_path):
+    async def talk() -> tuple[dict, dict]:
+        async def answer(reader, writer):
+            asked = json.loads(await reader.readline())
+            writer.write(json.dumps({"ok": True, "asked": asked}).encode() + b"\n")
+            writer.close()
+
+        async with await asyncio.start_unix_server(answer, tmp_path / "s"):
+            first = await client.ask(tmp_path / "s", {"do": "list"}, 5)
+            return first, await asyncio.to_thread(client.ask_sync, tmp_path / "s", {"do": "list"}, 5)
+
+    expected = {"ok": True, "asked": {"do": "list"}}
+    assert asyncio.run(talk()) == (expected, expected)
