@@ -102,3 +102,9 @@ def test_the_admin_flag_of_an_older_database_is_taken_away():
     authenticator._members = SimpleNamespace(standing=lambda name: asyncio.sleep(0, Standing.MEMBER))
     user = SimpleNamespace(name="alice", admin=True)
     assert asyncio.run(authenticator.refresh_user(user)) == {"name": "alice", "admin": False}
+
+
+def test_a_site_with_a_language_speaks_it_to_everybody():
+    assert WardenAuthenticator(site_language="en").reader(CHINESE) == "en"
+    assert WardenAuthenticator(site_language="zh_CN").reader(None) == "zh-CN"
+    assert WardenAuthenticator().reader(CHINESE) == "zh-CN"

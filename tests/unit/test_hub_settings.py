@@ -128,7 +128,7 @@ def test_the_culler_may_only_look_and_stop_and_is_told_the_hubs_socket():
     assert scopes == ["list:users", "read:users:activity", "read:servers", "delete:servers"]
 
 
-@pytest.mark.parametrize(("timeout", "interval"), [(None, 300), (3600, 300), (600, 150), (24, 6), (1, 5)])
+@pytest.mark.parametrize(("timeout", "interval"), [(None, 300), (0, 300), (3600, 300), (600, 150), (24, 6), (1, 5)])
 def test_activity_is_reported_often_enough_for_the_idle_timeout(timeout, interval):
     assert site(servers={"idle_timeout": timeout}).activity_interval == interval
 

@@ -81,6 +81,16 @@ def test_a_stop_waits_for_a_warden_that_is_being_restarted(warden, monkeypatch):
 
 
 original = asyncio.sleep
+UNKNOWN = {"ok": True, "state": "unknown", "pid": None, "exit": None}
+
+
+def test_a_server_that_the_hub_forgot_is_ended_before_another_is_started(warden, monkeypatch):
+    monkeypatch.setattr(WardenSpawner, "get_env", lambda self: {})
+    running = {"ok": True, "state": "running", "pid": 4, "exit": None}
+    warden.answers = [running, {"ok": True, "was": "running"}, {"ok": False, "reason": "start-failed", "message": ""}]
+    with pytest.raises(StartRefused):
+        asyncio.run(spawner().start())
+    assert [question["do"] for question in warden.asked] == ["status", "stop", "start"]
 
 
 @pytest.mark.parametrize(
@@ -94,7 +104,7 @@ original = asyncio.sleep
 )
 def test_a_start_that_fails_says_so_in_both_languages_and_hides_the_details(warden, monkeypatch, answer, words):
     monkeypatch.setattr(WardenSpawner, "get_env", lambda self: {})
-    warden.answers = [answer]
+    warden.answers = [UNKNOWN, answer]
     with pytest.raises(StartRefused) as caught:
         asyncio.run(spawner().start())
     assert words in caught.value.jupyterhub_message
@@ -106,6 +116,7 @@ def test_a_server_that_ends_while_it_starts_is_noticed(warden, monkeypatch, tmp_
     monkeypatch.setattr(WardenSpawner, "get_env", lambda self: {})
     monkeypatch.setattr(module, "LOOK_AT_PROCESS", 0.0)
     warden.answers = [
+        UNKNOWN,
         {"ok": True, "pid": 5, "socket": str(tmp_path / "none.sock")},
         {"ok": True, "state": "exited", "pid": 5, "exit": 2},
     ]

@@ -43,7 +43,8 @@ if name == "warden" and not os.path.exists(servers):
                               start_new_session=True, env={"PATH": os.environ["PATH"]}, stdout=subprocess.DEVNULL)
     open(servers, "w").write(str(server.pid))
 if name == "hub":
-    subprocess.Popen([sys.executable, "-I", "-c", "import time; time.sleep(600)", marker, "culler"], start_new_session=True)
+    sleeper = [sys.executable, "-I", "-c", "import time; time.sleep(600)", marker]
+    subprocess.Popen([*sleeper, "culler"], start_new_session=True)
 if "stubborn" in sys.argv[5:]:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 while True:
@@ -412,3 +413,21 @@ def test_services_get_an_environment_from_scratch_and_the_secret_is_not_in_argv(
     assert not any(entry.startswith(b"LEAKED") for entry in environment)
     assert "very=secret" not in " ".join(processes.command_line(site.pid("proxy")))
     assert "very=secret" not in (site.state / "supervisor.json").read_text() + site.log("supervisor")
+
+
+def test_a_service_of_the_same_name_in_another_site_is_never_touched(site, tmp_path_factory, python):
+    """Root's site and a personal one, or a container whose processes can be seen from here."""
+    other = Site(tmp_path_factory.mktemp("other"), python)
+    try:
+        started(other)
+        started(site)
+        before = [processes.identify(other.pid(name)) for name in ("warden", "hub", "proxy")]
+        for name in ("warden", "hub", "proxy"):
+            os.kill(site.pid(name), signal.SIGKILL)
+            time.sleep(0.1)
+            site.until_ready()
+        assert site.run("--stop").returncode == 0
+        assert all(processes.is_alive(who) for who in before)
+        assert [service.restarts for service in other.record().services] == [0, 0, 0]
+    finally:
+        other.run("--stop")

@@ -6,7 +6,7 @@ import json
 from dataclasses import fields
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from manylab.warden import messages
@@ -95,6 +95,11 @@ def test_anything_else_is_a_bad_message(data):
         parse(data)
 
 
+# The first texts of a fresh machine are slow: hypothesis builds its table of characters.
+fuzz = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@fuzz
 @given(st.binary(max_size=300))
 def test_no_bytes_make_it_fail_in_another_way(data):
     with pytest.raises(BadMessage):
@@ -105,6 +110,7 @@ values = st.none() | st.booleans() | st.integers() | st.text(max_size=40) | st.l
 values |= st.dictionaries(st.sampled_from(["TZ", "LANG", "PATH", "JUPYTERHUB_X"]), st.text(max_size=5), max_size=2)
 
 
+@fuzz
 @given(
     st.dictionaries(st.sampled_from(["user", "server", "env", "now", "password"]), values),
     st.sampled_from(list(messages._KINDS)),

@@ -11,7 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from manylab.base.errors import AlreadyRunning, ConfigError, WardenUnavailable
@@ -93,6 +94,7 @@ def test_a_missing_setting_is_named():
         settings.parse({key: value for key, value in WARDEN_JSON.items() if key != "hub_uid"})
 
 
+@hypothesis_settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from(list(WARDEN_JSON)), st.none() | st.integers() | st.text() | st.lists(st.text())))
 def test_no_settings_make_it_fail_in_another_way(changes):
     with contextlib.suppress(ConfigError):
@@ -135,6 +137,9 @@ def test_a_scope_has_the_limits_and_keeps_the_program_after_two_dashes():
     for limit in ("MemoryMax=2147483648", "CPUQuota=150%", "TasksMax=1000"):
         assert f"--property={limit}" in options
     assert plan.scope.startswith("manylab-server-alice-lab-") and plan.scope.endswith(".scope")
+    assert "--property=OOMPolicy=continue" not in options
+    newer = spawn.plan(Start("alice", "lab", {}), ALICE, SITE, Path("/run/s/alice"), 252)
+    assert "--property=OOMPolicy=continue" in newer.argv[: newer.argv.index("--")]
     bare = replace(SITE, scopes=None)
     assert spawn.plan(Start("alice", "", {}), ALICE, bare, Path("/run/s/alice")).argv[0] == "/opt/hub/bin/python"
 

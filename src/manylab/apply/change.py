@@ -1,9 +1,10 @@
-"""`apply`, `rollback`, `install`: a site is changed as a whole, recorded, checked, and put back when it is not healthy."""
+"""`apply`, `rollback`, `install`: a site is changed as a whole, recorded, checked, and put back when it is not
+healthy.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-
 from dataclasses import dataclass
 
 import manylab
@@ -13,7 +14,7 @@ from manylab.apply.generations import Generation
 from manylab.apply.site import Site, look, solve_missing
 from manylab.base.errors import ManylabError, Unhealthy
 from manylab.base.layout import Layout
-from manylab.model.resources import Environment, Resource, Service
+from manylab.model.resources import Environment, File, Link, Resource, Service
 from manylab.plan.diff import Change
 from manylab.system import environments
 from manylab.system.environments import Say
@@ -42,7 +43,8 @@ def plan_changes(site: Site) -> list[Change]:
     """What `apply` would do, unsolved environments included."""
     machine = machine_for(site, lambda line: None)
     changes = [
-        Change(f"environment {request.name}", "create", (f"to be solved: {', '.join(request.requirements)}",)) for request in site.unsolved
+        Change(f"environment {request.name}", "create", (f"to be solved: {', '.join(request.requirements)}",))
+        for request in site.unsolved
     ]
     return changes + plan(site.resources, machine, _leftovers(site))
 
@@ -98,7 +100,11 @@ def apply_site(site: Site, say: Say, *, summary: str = "", start: bool = True) -
 def look_again(site: Site, **changed: str) -> Site:
     """The same site after its locks have been solved."""
     return look(
-        site.layout, text=site.config_text, source_digest=site.facts.source_digest, service=site.facts.service, operator=site.facts.operator
+        site.layout,
+        text=site.config_text,
+        source_digest=site.facts.source_digest,
+        service=site.facts.service,
+        operator=site.facts.operator,
     )
 
 
@@ -111,11 +117,13 @@ def _put_back(site: Site, generation: Generation, say: Say) -> None:
 
 def generations_paths(site: Site) -> list[str]:
     """Files and links of a site that may have been made without having been recorded."""
-    return [str(item.path) for item in site.resources if hasattr(item, "target") or hasattr(item, "content")]
+    return [str(item.path) for item in site.resources if isinstance(item, File | Link)]
 
 
 def of_generation(layout: Layout, generation: Generation) -> Site:
-    """The site as an earlier generation had it: its configuration, its locks, its own code of manylab if that is still there."""
+    """The site as an earlier generation had it: its configuration, its locks, its own code of manylab if that is
+    still there.
+    """
     locks = generation.locks()
     old = look(layout, text=generation.config_text, locks=locks, source_digest=generation.source_digest)
     hub = next((item for item in old.resources if isinstance(item, Environment) and item.name == "hub"), None)
@@ -140,5 +148,3 @@ def _summary(changes: list[Change]) -> str:
         return "no change on the machine"
     names = [change.key for change in changes if not change.key.startswith(("directory ", "link "))] or [changes[0].key]
     return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-
-

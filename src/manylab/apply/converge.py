@@ -1,4 +1,7 @@
-"""Compare with the machine, change what differs, look again. One resource at a time, so that nothing is decided on stale sight."""
+"""Compare with the machine, change what differs, look again.
+
+One resource at a time, so that nothing is decided on stale sight.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,8 @@ def plan(resources: Iterable[Resource], machine: Machine, leftovers: Sequence[st
 def converge(resources: Iterable[Resource], machine: Machine, leftovers: Sequence[str] = ()) -> list[Change]:
     """Make the machine as the resources say; returns what was changed.
 
-    Raises NotConverged, naming the resource, when a change was made and does not show; everything before it stays changed and running it again
+    Raises NotConverged, naming the resource, when a change was made and does not show; everything before it stays
+    changed and running it again
     goes on from there.
     """
     done = []

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from manylab.base.errors import NotFound
 from manylab.base.layout import Layout
@@ -29,7 +30,7 @@ class Generation:
     when: float
     digest: str
     version: str
-    source_digest: str
+    source_digest: dict[tuple[str, ...], str]
     summary: str
     paths: tuple[str, ...]
     folder: Path
@@ -52,8 +53,14 @@ def read_all(layout: Layout) -> tuple[Generation, ...]:
             said = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             continue
-        found.append(Generation(folder=folder, **{**said, "paths": tuple(said["paths"])}))
+        found.append(Generation(folder=folder, **_typed(said)))
     return tuple(sorted(found, key=lambda generation: generation.number))
+
+
+def _typed(said: dict[str, Any]) -> dict[str, Any]:
+    """meta.json with the types of Generation: JSON knows neither tuples nor keys that are not text."""
+    digests = {tuple(parts): digest for parts, digest in said["source_digest"]}
+    return {**said, "paths": tuple(said["paths"]), "source_digest": digests}
 
 
 def current(layout: Layout) -> Generation | None:
@@ -83,13 +90,16 @@ def record(
     *,
     digest: str,
     version: str,
-    source_digest: str,
+    source_digest: Mapping[tuple[str, ...], str],
     summary: str,
     config_text: str,
     locks: Mapping[str, str],
     resources: Sequence[Resource],
 ) -> Generation:
-    """Write the next generation and make it the current one. The folder gets its number in one rename, when it is whole."""
+    """Write the next generation and make it the current one.
+
+    The folder gets its number in one rename, when it is whole.
+    """
     make_directory(Directory(layout.generations, 0o700))
     number = max((found.number for found in read_all(layout)), default=0) + 1
     folder = layout.generations / str(number)
@@ -105,9 +115,11 @@ def record(
     make_directory(Directory(building / "rendered", 0o700))
     for number_of_file, file in enumerate(item for item in resources if isinstance(item, File) and not item.volatile):
         write_file(building / "rendered" / f"{number_of_file:02}-{file.path.name}", file.content, 0o600)
-    paths = tuple(str(item.path) for item in resources if isinstance(item, File | Link) and not getattr(item, "volatile", False))
+    paths = tuple(
+        str(item.path) for item in resources if isinstance(item, File | Link) and not getattr(item, "volatile", False)
+    )
     meta = {
-        "number": number, "when": time.time(), "digest": digest, "version": version, "source_digest": source_digest, "summary": summary,
+        "number": number, "when": time.time(), "digest": digest, "version": version, "source_digest": [[list(parts), digest] for parts, digest in source_digest.items()], "summary": summary,
         "paths": paths,
     }  # fmt: skip
     write_file(building / "meta.json", json.dumps(meta, indent=1) + "\n", 0o600)
@@ -115,4 +127,4 @@ def record(
     make_link(Link(layout.generations / "current", str(number)))
     for old in read_all(layout)[:-KEEP]:
         shutil.rmtree(old.folder)
-    return Generation(folder=folder, **{**meta, "paths": paths})  # type: ignore[arg-type]
+    return Generation(folder=folder, **_typed(meta))

@@ -16,8 +16,13 @@ from manylab.system.observe import Machine
 
 
 def settle(site: Site, machine: Machine, changes: Sequence[Change]) -> None:
-    """Under the supervisor: have it restart the parts whose inputs changed. systemd's units are resources and are settled already."""
-    if machine.services is not None and any(change.key.startswith(f"file {site.layout.systemd_units}") for change in changes):
+    """Under the supervisor: have it restart the parts whose inputs changed.
+
+    systemd's units are resources and are settled already.
+    """
+    if machine.services is not None and any(
+        change.key.startswith(f"file {site.layout.systemd_units}") for change in changes
+    ):
         machine.services.daemon_reload()
     if changes and supervisor.reload(site.layout.supervisor_run):
         machine.say("restart what the change concerns")
@@ -31,7 +36,10 @@ def should_serve(site: Site, machine: Machine) -> bool:
 
 
 def wait(site: Site, seconds: float) -> None:
-    """Wait until the sign-in page's health check answers through the proxy. Raises Unhealthy when it does not within so many seconds."""
+    """Wait until the sign-in page's health check answers through the proxy.
+
+    Raises Unhealthy when it does not within so many seconds.
+    """
     url = f"{local_url(site.config)}hub/health"
     deadline = time.monotonic() + seconds
     status = 0

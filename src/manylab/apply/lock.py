@@ -33,7 +33,9 @@ def exclusive(path: Path, *, wait: float, say: Callable[[str], None]) -> Iterato
                 pid = _holder(descriptor)
                 if time.monotonic() >= deadline:
                     raise Locked(
-                        f"another manylab (pid {pid}) is changing this site", hint="wait for it to end, then run this again", pid=pid
+                        f"another manylab (pid {pid}) is changing this site",
+                        hint="wait for it to end, then run this again",
+                        pid=pid,
                     ) from None
                 if not said:
                     say(f"waiting for another manylab (pid {pid}) that is changing this site")

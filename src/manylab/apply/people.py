@@ -1,4 +1,7 @@
-"""Who may sign in: accounts in the site's group. Joining and leaving take effect at once; homes are never touched unless asked."""
+"""Who may sign in: accounts in the site's group.
+
+Joining and leaving take effect at once; homes are never touched unless asked.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,10 @@ class Removed:
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody who may sign in. servers: names of those running ("" the default one). password: "set", or "none or locked"."""
+    """Somebody who may sign in. servers: names of those running ("" the default one).
+
+    password: "set", or "none or locked".
+    """
 
     name: str
     admin: bool
@@ -70,7 +76,9 @@ def home_of(name: str) -> str:
 def _existing(name: str) -> accounts.Person:
     found = accounts.find_person(name)
     if found is None:
-        raise NotFound(f"there is no account {name!r} on this machine", hint="'manylab user list' shows who may sign in")
+        raise NotFound(
+            f"there is no account {name!r} on this machine", hint="'manylab user list' shows who may sign in"
+        )
     return found
 
 
@@ -129,13 +137,21 @@ def everybody(site: Site) -> list[Person]:
         running.setdefault(server["user"], []).append(server["server"])
     admins = set(site.config.people.admins)
     return [
-        Person(name, name in admins, tuple(running.get(name, ())), "set" if accounts.has_password(name) else "none or locked")
+        Person(
+            name,
+            name in admins,
+            tuple(running.get(name, ())),
+            "set" if accounts.has_password(name) else "none or locked",
+        )
         for name in accounts.members(str(site.config.people.group))
     ]
 
 
 def edit_admins(site: Site, name: str, wanted: bool) -> tuple[str, bool]:
-    """manylab.toml with the admin added or removed, and whether that changed anything. Raises NotFound for a non-member."""
+    """manylab.toml with the admin added or removed, and whether that changed anything.
+
+    Raises NotFound for a non-member.
+    """
     if (name in site.config.people.admins) == wanted:
         return site.config_text, False
     if wanted and not accounts.is_member(name, str(site.config.people.group)):

@@ -18,15 +18,24 @@ from manylab.system.files import remove_path
 from manylab.system.run import run
 from manylab.system.services.managers import manager_for
 
-# Files of the machine's own folders that some version of manylab makes; only removed where the record or this list names them.
-_UNITS = ("manylab.service", "manylab-warden.service", "manylab-proxy.service", "manylab-hub.service", "manylab-servers.slice")
+# Files of the machine's own folders that some version of manylab makes; only removed where the record or this list
+# names them.
+_UNITS = (
+    "manylab.service",
+    "manylab-warden.service",
+    "manylab-proxy.service",
+    "manylab-hub.service",
+    "manylab-servers.slice",
+)
 
 
 def uninstall(layout: Layout, *, purge: bool, wait: float, say: Say) -> list[str]:
     """Stop the site and remove it; returns the paths and accounts that were removed.
 
-    Kept without `purge`: the configuration and the state (database, generations, locks). Never touched: homes, people's accounts, and the
-    site's group, which may have been there before. Raises NeedsRoot, and AlreadyRunning while somebody serves the site in a terminal.
+    Kept without `purge`: the configuration and the state (database, generations, locks). Never touched: homes,
+    people's accounts, and the
+    site's group, which may have been there before. Raises NeedsRoot, and AlreadyRunning while somebody serves the
+    site in a terminal.
     """
     if layout.system and os.getuid() != 0:
         raise NeedsRoot("removing a site needs root", hint="run it again with sudo in front")
@@ -40,7 +49,10 @@ def _uninstall(layout: Layout, *, purge: bool, say: Say) -> list[str]:
     service = read_installed(layout).get("service", "")
     manager = manager_for(service, layout)
     if manager is None and supervisor.guardian(layout.supervisor_run) is not None:
-        raise AlreadyRunning("somebody serves this site in a terminal ('manylab up')", hint="stop it there with Ctrl-C, then run this again")
+        raise AlreadyRunning(
+            "somebody serves this site in a terminal ('manylab up')",
+            hint="stop it there with Ctrl-C, then run this again",
+        )
     if manager is not None:
         say("remove the service")
         servers.stop_all(layout.warden_socket)
@@ -65,10 +77,21 @@ def _paths(layout: Layout, *, purge: bool) -> list[Path]:
     recorded = generations.current(layout)
     found = [Path(path) for path in recorded.paths] if recorded is not None else []
     if layout.system:
-        found += [layout.pam_file, layout.profile_file, layout.sudoers_file, layout.tmpfiles_file, layout.init_script, layout.command]
+        found += [
+            layout.pam_file,
+            layout.profile_file,
+            layout.sudoers_file,
+            layout.tmpfiles_file,
+            layout.init_script,
+            layout.command,
+        ]
         found += [layout.systemd_units / name for name in _UNITS]
     inside = (layout.config, layout.state)
-    outside = [path for path in dict.fromkeys(found) if not any(path.is_relative_to(folder) for folder in (*inside, layout.program, layout.run))]
+    outside = [
+        path
+        for path in dict.fromkeys(found)
+        if not any(path.is_relative_to(folder) for folder in (*inside, layout.program, layout.run))
+    ]
     # Secrets and rendered files are made again by the next apply; the record of the installation would be a lie.
     kept_apart = [layout.rendered, layout.proxy_state, layout.installed_json]
     return [*outside, layout.program, layout.logs, *(inside if purge else kept_apart)]

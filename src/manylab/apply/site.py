@@ -1,4 +1,6 @@
-"""Everything that is known of a site before anything is done: its configuration, the machine's facts, the locks, the resources."""
+"""Everything that is known of a site before anything is done: its configuration, the machine's facts, the
+locks, the resources.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,7 @@ import dataclasses
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from manylab.base.layout import Layout
 from manylab.config import example
@@ -26,7 +29,8 @@ from manylab.system.environments import Say, solve
 class Site:
     """A site, ready to be compared with the machine.
 
-    locks: by environment. unsolved: environments whose packages have not been solved yet; their resources are missing from `resources`.
+    locks: by environment. unsolved: environments whose packages have not been solved yet; their resources are missing
+    from `resources`.
     """
 
     layout: Layout
@@ -67,21 +71,24 @@ def look(
     *,
     text: str | None = None,
     locks: Mapping[str, str] | None = None,
-    source_digest: str | None = None,
+    source_digest: Mapping[tuple[str, ...], str] | None = None,
     service: str | None = None,
     operator: str | None = None,
 ) -> Site:
     """The site as its file, the machine and the known locks make it. Solves nothing, changes nothing.
 
-    text, locks, source_digest: of an earlier generation, to go back to it. service, operator: as `install` wants them, before they are written down.
+    text, locks, source_digest: of an earlier generation, to go back to it. service, operator: as `install` wants
+    them, before they are written down.
     Raises ConfigError with every problem of the file, Unsupported for a machine that cannot carry it.
     """
     text = config_text(layout) if text is None else text
     config = parse(text, str(layout.config_file))
     facts = system_facts.gather(layout)
-    changed = {"source_digest": source_digest, "service": service, "operator": operator}
+    changed: dict[str, Any] = {"source_digest": source_digest, "service": service, "operator": operator}
     facts = dataclasses.replace(facts, **{name: value for name, value in changed.items() if value is not None})
-    facts = dataclasses.replace(facts, tls=tls.read_pair(config.https.certificate, config.https.key) if config.https.enabled else None)
+    facts = dataclasses.replace(
+        facts, tls=tls.read_pair(config.https.certificate, config.https.key) if config.https.enabled else None
+    )
     asked = model_environments.requests(config, facts, system_locks.inputs())
     known: dict[str, str] = {}
     unsolved: list[Request] = []

@@ -81,6 +81,12 @@ class DownloadFailed(ManylabError):
     code = "E-DOWNLOAD"
 
 
+class DiskFull(ManylabError):
+    """No space is left where something has to be written; what was there before still is."""
+
+    code = "E-DISK-FULL"
+
+
 class Unhealthy(ManylabError):
     """The site was changed and does not answer; the previous generation is put back."""
 

@@ -1,4 +1,6 @@
-"""The parser that all groups of commands register with, and how a command's Result or error becomes output and exit status."""
+"""The parser that all groups of commands register with, and how a command's Result or error becomes output and
+exit status.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ app = typer.Typer(
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of text.")]
 
 
-def command(parent: typer.Typer, name: str, *, example: str, **settings: Any) -> Callable[[Callable[..., result.Result]], Callable[..., None]]:
+def command(
+    parent: typer.Typer, name: str, *, example: str, **settings: Any
+) -> Callable[[Callable[..., result.Result]], Callable[..., None]]:
     """Register a function that returns a Result as a command; its parameter `as_json` decides how that is printed.
 
     example: shown at the end of `--help`.
@@ -58,6 +62,8 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+    ] = False,
 ) -> None:
     pass

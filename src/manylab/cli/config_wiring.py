@@ -18,7 +18,9 @@ from manylab.system.files import make_directory, write_file
 config_app = typer.Typer(no_args_is_help=True, help="Look at and change manylab.toml. Comments in it are kept.")
 app.add_typer(config_app, name="config")
 
-KeyArgument = Annotated[str, typer.Argument(metavar="KEY", help='A setting such as http.port, or jupyterhub."JupyterHub.admin_access".')]
+KeyArgument = Annotated[
+    str, typer.Argument(metavar="KEY", help='A setting such as http.port, or jupyterhub."JupyterHub.admin_access".')
+]
 
 
 def _context(as_json: bool) -> Context:
@@ -48,7 +50,13 @@ def get(key: KeyArgument, as_json: JsonOption = False) -> Result:
 @command(config_app, "set", example="manylab config set http.port 8080")
 def set_(
     key: KeyArgument,
-    value: Annotated[str, typer.Argument(metavar="VALUE", help='As it would be in the file, without quotes where that is clear: 8080, 2G, ["jane", "ali"].')],
+    value: Annotated[
+        str,
+        typer.Argument(
+            metavar="VALUE",
+            help='As it would be in the file, without quotes where that is clear: 8080, 2G, ["jane", "ali"].',
+        ),
+    ],
     as_json: JsonOption = False,
 ) -> Result:
     """Change one setting. Nothing is written when the result would not be valid; `apply` makes it so."""
@@ -67,7 +75,8 @@ def unset(key: KeyArgument, as_json: JsonOption = False) -> Result:
 
 @command(config_app, "check", example="manylab config check")
 def check(
-    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="Another file than the site's own.")] = None, as_json: JsonOption = False
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="Another file than the site's own.")] = None,
+    as_json: JsonOption = False,
 ) -> Result:
     """Say everything that is wrong in manylab.toml, with line numbers."""
     return config_commands.check(file if file is not None else _context(as_json).layout.config_file)

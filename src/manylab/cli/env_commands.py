@@ -23,7 +23,9 @@ env_app = typer.Typer(no_args_is_help=True, help="Environments: the Python and t
 app.add_typer(env_app, name="env")
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The environment.")]
-PackagesArgument = Annotated[list[str], typer.Argument(metavar="PACKAGE...", help="As pip would take them: polars, 'numpy>=2'.")]
+PackagesArgument = Annotated[
+    list[str], typer.Argument(metavar="PACKAGE...", help="As pip would take them: polars, 'numpy>=2'.")
+]
 
 
 def _site(as_json: bool) -> tuple[Context, Site]:
@@ -54,9 +56,15 @@ def list_(as_json: JsonOption = False) -> Result:
         {"name": env.name, "generation": env.digest, "packages": len(_packages(env.lock)), "python": env.python_minor, "path": str(env.path), "built": env.path.exists()}
         for env in found.values()
     ]  # fmt: skip
-    rows += [{"name": asked.name, "generation": "", "packages": 0, "python": asked.python.minor, "path": "", "built": False} for asked in site.unsolved]
+    rows += [
+        {"name": asked.name, "generation": "", "packages": 0, "python": asked.python.minor, "path": "", "built": False}
+        for asked in site.unsolved
+    ]
     lines = [f"{'NAME':<16} {'PYTHON':<7} {'PACKAGES':<9} {'GENERATION':<13} BUILT"]
-    lines += [f"{row['name']:<16} {row['python']:<7} {row['packages']:<9} {row['generation']:<13} {'yes' if row['built'] else 'no'}" for row in rows]
+    lines += [
+        f"{row['name']:<16} {row['python']:<7} {row['packages']:<9} {row['generation']:<13} {'yes' if row['built'] else 'no'}"
+        for row in rows
+    ]
     return Result({"environments": rows}, "\n".join(lines))
 
 
@@ -66,10 +74,21 @@ def show(name: NameArgument, as_json: JsonOption = False) -> Result:
     _, site = _site(as_json)
     found = _environments(site).get(name)
     if found is None:
-        raise NotFound(f"there is no environment {name!r}, or it has not been built", hint="'manylab env list' shows them")
+        raise NotFound(
+            f"there is no environment {name!r}, or it has not been built", hint="'manylab env list' shows them"
+        )
     packages = _packages(found.lock)
     text = "\n".join(f"{package}=={version}" for package, version in sorted(packages.items()))
-    return Result({"name": name, "generation": found.digest, "python": found.python_minor, "path": str(found.path), "packages": packages}, text)
+    return Result(
+        {
+            "name": name,
+            "generation": found.digest,
+            "python": found.python_minor,
+            "path": str(found.path),
+            "packages": packages,
+        },
+        text,
+    )
 
 
 def _edit(as_json: bool, name: str, packages: list[str], adding: bool, wait: float) -> Result:
@@ -87,7 +106,9 @@ def _edit(as_json: bool, name: str, packages: list[str], adding: bool, wait: flo
     def act(progress: Progress) -> Outcome:
         # Written down after it is known to work: an unsolvable or broken request leaves the file as it was.
         wanted = look(context.layout, text=text)
-        outcome = change.apply_site(wanted, progress.say, summary=f"env {'add' if adding else 'remove'} {name} {' '.join(packages)}")
+        outcome = change.apply_site(
+            wanted, progress.say, summary=f"env {'add' if adding else 'remove'} {name} {' '.join(packages)}"
+        )
         write_file(context.layout.config_file, text, 0o600)
         return outcome
 
@@ -95,7 +116,10 @@ def _edit(as_json: bool, name: str, packages: list[str], adding: bool, wait: flo
     after = _packages(outcome.site.locks.get(name, ""))
     moved = _difference(before, after)
     result = outcome_result(outcome, 0.0)
-    return Result({**result.data, "packages": moved}, "\n".join([*(_said(item) for item in moved), f"{name} is ready; kernels that start from now on use it."]))
+    return Result(
+        {**result.data, "packages": moved},
+        "\n".join([*(_said(item) for item in moved), f"{name} is ready; kernels that start from now on use it."]),
+    )
 
 
 def _difference(before: dict[str, str], after: dict[str, str]) -> list[dict[str, str | None]]:
@@ -115,12 +139,18 @@ def _said(moved: dict[str, str | None]) -> str:
 
 
 @command(env_app, "add", example="sudo manylab env add default polars")
-def add(name: NameArgument, packages: PackagesArgument, as_json: JsonOption = False, wait: WaitOption = LOCK_WAIT) -> Result:
-    """Add packages to an environment (a new one, if there is none of that name): solved, built beside the old one, then switched."""
+def add(
+    name: NameArgument, packages: PackagesArgument, as_json: JsonOption = False, wait: WaitOption = LOCK_WAIT
+) -> Result:
+    """Add packages to an environment (a new one, if there is none of that name): solved, built beside the old one,
+    then switched.
+    """
     return _edit(as_json, name, packages, True, wait)
 
 
 @command(env_app, "remove", example="sudo manylab env remove default polars")
-def remove(name: NameArgument, packages: PackagesArgument, as_json: JsonOption = False, wait: WaitOption = LOCK_WAIT) -> Result:
+def remove(
+    name: NameArgument, packages: PackagesArgument, as_json: JsonOption = False, wait: WaitOption = LOCK_WAIT
+) -> Result:
     """Remove packages from an environment."""
     return _edit(as_json, name, packages, False, wait)

@@ -62,11 +62,22 @@ class Progress:
             self._status.stop()
 
     def say(self, line: str) -> None:
-        """One step. Steps that change the machine (`create ...`) stay on the screen; details of an installer pass by."""
+        """One step. Steps that change the machine (`create ...`) stay on the screen; details of an installer pass
+        by.
+        """
         if not line or line == self._last:
             return
         self._last = line
-        lasting = line.split(" ", 1)[0] in ("create", "update", "remove", "solving", "waiting", "restart", "npm:", "manylab:")
+        lasting = line.split(" ", 1)[0] in (
+            "create",
+            "update",
+            "remove",
+            "solving",
+            "waiting",
+            "restart",
+            "npm:",
+            "manylab:",
+        )
         if self._status is None:
             print(f"manylab: {line}" if lasting else f"manylab:   {line}", file=sys.stderr, flush=True)
         elif lasting:

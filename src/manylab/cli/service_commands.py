@@ -39,24 +39,38 @@ def _root(as_json: bool) -> Context:
 def _manager(context: Context) -> ServiceManager:
     manager = manager_for(read_installed(context.layout).get("service", ""), context.layout)
     if manager is None:
-        raise NotInstalled("manylab is not installed as a service here", hint="run 'manylab install', or 'manylab up' to serve in the foreground")
+        raise NotInstalled(
+            "manylab is not installed as a service here",
+            hint="run 'manylab install', or 'manylab up' to serve in the foreground",
+        )
     return manager
 
 
 def _remember(context: Context, **said: str) -> None:
     known = {**read_installed(context.layout), **said}
     make_directory(Directory(context.layout.state))
-    write_file(context.layout.installed_json, json.dumps({key: value for key, value in known.items() if value}) + "\n", 0o644)
+    write_file(
+        context.layout.installed_json, json.dumps({key: value for key, value in known.items() if value}) + "\n", 0o644
+    )
 
 
 @command(app, "install", example="sudo manylab install --operator jinzhongxu")
 def install(
-    operator: Annotated[str, typer.Option(metavar="NAME", help="Let this account start and stop the service through sudo, and nothing else.")] = "",
-    wsl_boot: Annotated[bool, typer.Option("--wsl-boot", help="On WSL without systemd: start with Windows, by /etc/wsl.conf.")] = False,
+    operator: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help="Let this account start and stop the service through sudo, and nothing else."
+        ),
+    ] = "",
+    wsl_boot: Annotated[
+        bool, typer.Option("--wsl-boot", help="On WSL without systemd: start with Windows, by /etc/wsl.conf.")
+    ] = False,
     as_json: JsonOption = False,
     wait: WaitOption = LOCK_WAIT,
 ) -> Result:
-    """Build what is missing and make the site a service that starts with the machine: under systemd, else in /etc/init.d."""
+    """Build what is missing and make the site a service that starts with the machine: under systemd, else in
+    /etc/init.d.
+    """
     context = _root(as_json)
     service = detect()
     already = read_installed(context.layout)
@@ -68,7 +82,12 @@ def install(
         ports.check_free(str(config.http.address), config.http.port)
 
     def act(progress: Progress) -> Outcome:
-        wanted = {"service": service, "operator": operator or already.get("operator", ""), "enabled": "yes", "started": "yes"}
+        wanted = {
+            "service": service,
+            "operator": operator or already.get("operator", ""),
+            "enabled": "yes",
+            "started": "yes",
+        }
         # Built before it is written down: should a download fail, nothing claims to be installed.
         change.apply_site(look(context.layout), progress.say, start=False)
         _remember(context, **wanted)
@@ -76,18 +95,28 @@ def install(
 
     outcome = changing(context, wait, act)
     url = local_url(outcome.site.config)
-    lines = [f"Installed ({'systemd' if service == 'systemd' else '/etc/init.d/manylab'}) and running at {url}", "Let somebody in: manylab user add NAME"]
+    lines = [
+        f"Installed ({'systemd' if service == 'systemd' else '/etc/init.d/manylab'}) and running at {url}",
+        "Let somebody in: manylab user add NAME",
+    ]
     if service == "sysv" and is_wsl(Path("/proc/sys/kernel/osrelease").read_text(encoding="utf-8")):
         lines.append(_wsl(wsl_boot))
-    return Result({"service": service, "url": url, "operator": operator, "changes": len(outcome.changes)}, "\n".join(lines))
+    return Result(
+        {"service": service, "url": url, "operator": operator, "changes": len(outcome.changes)}, "\n".join(lines)
+    )
 
 
 def _check_operator(operator: str) -> None:
     person = accounts.find_person(names.account(operator))
     if person is None:
-        raise Refused(f"there is no account {operator!r} on this machine", hint="make it first: useradd --create-home NAME")
+        raise Refused(
+            f"there is no account {operator!r} on this machine", hint="make it first: useradd --create-home NAME"
+        )
     if not Path("/etc/sudoers.d").is_dir():
-        raise Refused("sudo is not installed, so nobody can be given a part of root's power", hint="install it (Debian: apt install sudo), then run this again")
+        raise Refused(
+            "sudo is not installed, so nobody can be given a part of root's power",
+            hint="install it (Debian: apt install sudo), then run this again",
+        )
 
 
 def _wsl(wanted: bool) -> str:
@@ -102,7 +131,10 @@ def _wsl(wanted: bool) -> str:
 
 @command(app, "uninstall", example="sudo manylab uninstall --purge")
 def uninstall(
-    purge: Annotated[bool, typer.Option("--purge", help="Also remove configuration and state: manylab.toml, the database, generations.")] = False,
+    purge: Annotated[
+        bool,
+        typer.Option("--purge", help="Also remove configuration and state: manylab.toml, the database, generations."),
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: JsonOption = False,
     wait: WaitOption = LOCK_WAIT,
@@ -113,7 +145,11 @@ def uninstall(
         typer.confirm(f"Remove {context.layout.config} and {context.layout.state} for ever?", abort=True)
     with Progress() as progress:
         removed = remove.uninstall(context.layout, purge=purge, wait=wait, say=progress.say)
-    kept = "" if purge else f"\nConfiguration and state are kept: {context.layout.config}, {context.layout.state} (--purge removes them)."
+    kept = (
+        ""
+        if purge
+        else f"\nConfiguration and state are kept: {context.layout.config}, {context.layout.state} (--purge removes them)."
+    )
     return Result({"removed": removed, "purged": purge}, f"Removed {len(removed)} things." + kept)
 
 

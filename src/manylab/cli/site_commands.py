@@ -27,7 +27,9 @@ from manylab.system.run import clean_environment, network_environment
 # A second `apply` waits this long for the first before it says who holds the lock, seconds.
 LOCK_WAIT = 600.0
 
-WaitOption = Annotated[float, typer.Option("--wait", help="Seconds to wait for another manylab that changes this site.")]
+WaitOption = Annotated[
+    float, typer.Option("--wait", help="Seconds to wait for another manylab that changes this site.")
+]
 
 
 def changing(context: Context, wait: float, act: Callable[[Progress], Outcome]) -> Outcome:
@@ -90,11 +92,16 @@ def history(as_json: JsonOption = False) -> Result:
 
 @command(app, "rollback", example="sudo manylab rollback 3")
 def rollback(
-    number: Annotated[int | None, typer.Argument(help="The generation to go back to; without it, the one before the current.")] = None,
+    number: Annotated[
+        int | None, typer.Argument(help="The generation to go back to; without it, the one before the current.")
+    ] = None,
     as_json: JsonOption = False,
     wait: WaitOption = LOCK_WAIT,
 ) -> Result:
-    """Go back to an earlier generation: configuration, rendered files and environments. Accounts and homes stay as they are."""
+    """Go back to an earlier generation: configuration, rendered files and environments.
+
+    Accounts and homes stay as they are.
+    """
     context = make_context(as_json)
     began = time.monotonic()
     outcome = changing(context, wait, lambda progress: change.rollback(context.layout, number, progress.say))
@@ -103,7 +110,9 @@ def rollback(
 
 @command(app, "up", example="sudo ./manylab up")
 def up(
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what the hub, the proxy and the warden log.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show what the hub, the proxy and the warden log.")
+    ] = False,
     wait: WaitOption = LOCK_WAIT,
 ) -> Result:
     """Build what is missing and serve the site in the foreground, until Ctrl-C."""
@@ -121,7 +130,9 @@ def refuse_second(context: Context) -> None:
     pid = supervisor.guardian(context.layout.supervisor_run)
     if pid is not None:
         raise AlreadyRunning(
-            f"this site is being served already (pid {pid})", hint="'manylab status' says more; 'manylab stop' stops it, if it is a service", pid=pid
+            f"this site is being served already (pid {pid})",
+            hint="'manylab status' says more; 'manylab stop' stops it, if it is a service",
+            pid=pid,
         )
 
 
@@ -130,9 +141,18 @@ def serve(site: Site, verbose: bool) -> None:
     hub = next(item for item in site.resources if isinstance(item, Environment) and item.name == environments.HUB)
     print(f"Starting {site.config.site.name} at {local_url(site.config)}", flush=True)
     if not site.layout.system:
-        print(f"Started without root, so it serves {site.facts.person} alone, below {site.layout.program.parent}.", flush=True)
+        print(
+            f"Started without root, so it serves {site.facts.person} alone, below {site.layout.program.parent}.",
+            flush=True,
+        )
     python = str(environments.python_of(hub))
-    argv = [python, "-I", "-m", "manylab.supervise", str(site.layout.services_json), "--foreground", *(["--verbose"] if verbose else [])]
+    argv = [
+        python,
+        "-I",
+        "-m",
+        "manylab.supervise",
+        str(site.layout.services_json),
+        "--foreground",
+        *(["--verbose"] if verbose else []),
+    ]
     os.execve(python, argv, clean_environment(network_environment()))
-
-

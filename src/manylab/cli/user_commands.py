@@ -32,7 +32,8 @@ def _context(as_json: bool) -> Context:
     context = make_context(as_json)
     if not context.layout.system:
         raise Refused(
-            "a site without root serves only the person who started it", hint="run this with sudo on a site that root serves"
+            "a site without root serves only the person who started it",
+            hint="run this with sudo on a site that root serves",
         )
     context.need_root("this")
     return context
@@ -41,7 +42,9 @@ def _context(as_json: bool) -> Context:
 @command(user_app, "add", example="sudo manylab user add alice")
 def add(
     name: NameArgument,
-    password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")] = False,
+    password_stdin: Annotated[
+        bool, typer.Option("--password-stdin", help="Read the password from standard input.")
+    ] = False,
     generate: Annotated[bool, typer.Option("--generate", help="Make a password and print it once.")] = False,
     admin: Annotated[bool, typer.Option("--admin", help="Also make this person an admin of the hub.")] = False,
     as_json: JsonOption = False,
@@ -63,8 +66,16 @@ def add(
     made = people.add(site, person, password)
     if admin:
         _set_admin(context, person, True)
-    data = {"user": person, "created": made.created, "joined": made.joined, "password_set": password is not None, "admin": admin}
-    text = f"{person} can sign in now" + (" (the account is new)." if made.created else "." if made.joined else "; that was so before.")
+    data = {
+        "user": person,
+        "created": made.created,
+        "joined": made.joined,
+        "password_set": password is not None,
+        "admin": admin,
+    }
+    text = f"{person} can sign in now" + (
+        " (the account is new)." if made.created else "." if made.joined else "; that was so before."
+    )
     if generate:
         assert password is not None
         data["password"] = password
@@ -74,7 +85,9 @@ def add(
 
 def _ask(name: str) -> str:
     if not sys.stdin.isatty():
-        raise Refused(f"{name} has no password yet", hint="use --password-stdin or --generate where there is no terminal")
+        raise Refused(
+            f"{name} has no password yet", hint="use --password-stdin or --generate where there is no terminal"
+        )
     first = getpass.getpass(f"Password for {name}: ")
     people.check_password(first)
     if getpass.getpass("The same again: ") != first:
@@ -85,8 +98,15 @@ def _ask(name: str) -> str:
 @command(user_app, "remove", example="sudo manylab user remove alice")
 def remove(
     name: NameArgument,
-    delete_account: Annotated[bool, typer.Option("--delete-account", help="Also delete the account of this machine; its home stays.")] = False,
-    delete_home: Annotated[bool, typer.Option("--delete-home", help="Also delete the account AND its home with all files. There is no way back.")] = False,
+    delete_account: Annotated[
+        bool, typer.Option("--delete-account", help="Also delete the account of this machine; its home stays.")
+    ] = False,
+    delete_home: Annotated[
+        bool,
+        typer.Option(
+            "--delete-home", help="Also delete the account AND its home with all files. There is no way back."
+        ),
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before a home is deleted.")] = False,
     as_json: JsonOption = False,
 ) -> Result:
@@ -99,12 +119,28 @@ def remove(
             raise Refused("a home is only deleted after a question", hint="add --yes where there is no terminal")
         typer.confirm(f"Delete {people.home_of(person)} with all files of {person}?", abort=True)
     with Progress() as progress:
-        gone = people.remove(site, person, delete_account=delete_account or delete_home, delete_home=delete_home, say=progress.say)
+        gone = people.remove(
+            site, person, delete_account=delete_account or delete_home, delete_home=delete_home, say=progress.say
+        )
     if person in site.config.people.admins:
         _set_admin(context, person, False)
     text = f"{person} can no longer sign in; {gone.stopped} servers stopped."
-    text += " Account and home are deleted." if delete_home else " The account is deleted, the home stays." if delete_account else " Account and home stay."
-    return Result({"user": person, "servers_stopped": gone.stopped, "account_deleted": delete_account or delete_home, "home_deleted": delete_home}, text)
+    text += (
+        " Account and home are deleted."
+        if delete_home
+        else " The account is deleted, the home stays."
+        if delete_account
+        else " Account and home stay."
+    )
+    return Result(
+        {
+            "user": person,
+            "servers_stopped": gone.stopped,
+            "account_deleted": delete_account or delete_home,
+            "home_deleted": delete_home,
+        },
+        text,
+    )
 
 
 @command(user_app, "list", example="manylab user list --json")
@@ -133,12 +169,16 @@ def admin(
     person = people.check_name(name)
     changed = _set_admin(context, person, not off)
     state = "an admin" if not off else "no longer an admin"
-    return Result({"user": person, "admin": not off, "changed": changed}, f"{person} is {state}{' now' if changed else ' already' if not off else ''}.")
+    return Result(
+        {"user": person, "admin": not off, "changed": changed},
+        f"{person} is {state}{' now' if changed else ' already' if not off else ''}.",
+    )
 
 
 def _set_admin(context: Context, name: str, wanted: bool) -> bool:
     text, changed = people.edit_admins(look(context.layout), name, wanted)
     if changed:
+
         def act(progress: Progress) -> change.Outcome:
             site = look(context.layout, text=text)
             write_file(context.layout.config_file, text, 0o600)
@@ -146,5 +186,3 @@ def _set_admin(context: Context, name: str, wanted: bool) -> bool:
 
         changing(context, 600, act)
     return changed
-
-

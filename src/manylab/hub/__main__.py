@@ -10,6 +10,7 @@ from pathlib import Path
 from manylab.base.errors import ManylabError
 from manylab.hub import settings
 from manylab.hub.app import ManylabHub
+from manylab.hub.lookup import authenticator_class
 
 CONFIG_FILE = Path(__file__).with_name("jupyterhub_config.py")
 
@@ -21,6 +22,8 @@ def main(argv: list[str]) -> int:
     path = Path(argv[0]).absolute()
     try:
         site = settings.read(path)
+        # Again in configure(); here its error is a sentence and not a traceback.
+        authenticator_class(site.authenticator, site.bind_url)
     except ManylabError as error:
         print(f"{error.code}: {error.message}\n{error.hint}", file=sys.stderr)
         return 1

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from tornado import web
+from tornado.web import HTTPError
 from traitlets import Float, Unicode
 
 from manylab.base import names
 from manylab.base.errors import BadName, WardenUnavailable
 from manylab.hub import sentences
-from manylab.hub.membership_mixin import MembersOnly, accept_language
+from manylab.hub.membership_mixin import MembersOnly
 from manylab.warden import client
 
 _LOGGED = 40  # characters; nobody's name is longer
@@ -27,7 +27,7 @@ class WardenAuthenticator(MembersOnly):
 
     async def authenticate(self, handler: Any, data: dict[str, str]) -> str | None:
         user, password = data.get("username", ""), data.get("password", "")
-        language = accept_language(handler)
+        language = self.reader(handler)
         try:
             names.account(user)
         except BadName:
@@ -47,7 +47,7 @@ class WardenAuthenticator(MembersOnly):
         raise self._refusal(reason, language)
 
     @staticmethod
-    def _refusal(reason: str, language: str) -> web.HTTPError:
+    def _refusal(reason: str, language: str) -> HTTPError:
         status, sentence = sentences.login_refusal(reason, language)
         # tornado formats log_message with %: the sentence is passed as an argument.
-        return web.HTTPError(status, "%s", sentence)
+        return HTTPError(status, "%s", sentence)

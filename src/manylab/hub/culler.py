@@ -45,13 +45,15 @@ def plain_url(api_url: str) -> tuple[str, str | None]:
 
 
 async def run(environ: Mapping[str, str]) -> None:
-    """Looks again and again; never returns. A look that fails (the hub is being restarted) is only logged."""
+    """Looks again and again until the hub that started it is gone. A look that fails is only logged."""
     log = logging.getLogger("manylab.culler")
     url, path = plain_url(environ["JUPYTERHUB_API_URL"])
     if path is not None:
         Resolver.configure(SocketResolver, path=path)
     timeout, every = int(environ["MANYLAB_IDLE_TIMEOUT"]), float(environ["MANYLAB_IDLE_CHECK"])
-    while True:
+    hub = os.getppid()
+    # A hub that was killed could not end its service; the next hub starts one of its own.
+    while os.getppid() == hub:
         try:
             await cull_idle(url, environ["JUPYTERHUB_API_TOKEN"], timeout, log)
         except Exception as error:

@@ -81,6 +81,7 @@ def _people(site: HubSite) -> dict[str, Any]:
         "JupyterHub.load_roles": _roles(site),
         "MembersOnly.site_group": site.group,
         "MembersOnly.site_person": site.person or "",
+        "MembersOnly.site_language": site.language,
         "MembersOnly.keep_case": site.authenticator in ("pam", "dummy", "shared-password"),
         "WardenAuthenticator.warden_socket": str(site.layout["warden_socket"]),
         # Membership is looked at again on the first request after this many seconds, and before every start; with
@@ -117,8 +118,6 @@ def _servers(site: HubSite) -> dict[str, Any]:
         "JupyterHub.concurrent_spawn_limit": 100,
         "JupyterHub.allow_named_servers": site.named,
         "JupyterHub.named_server_limit_per_user": site.named_limit,
-        # Straight to JupyterLab; /tree is still there.
-        "Spawner.default_url": "/lab",
     }
     if site.idle_timeout is not None:
         wanted["JupyterHub.services"] = [_culler(site)]
@@ -149,5 +148,5 @@ def _base_url(site: HubSite) -> str:
 def _pages(site: HubSite) -> dict[str, Any]:
     return {
         "JupyterHub.template_paths": [str(TEMPLATES)],
-        "JupyterHub.template_vars": {"site_name": site.name},
+        "JupyterHub.template_vars": {"site_name": site.name, "site_language": site.language},
     }

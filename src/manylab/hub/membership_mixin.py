@@ -5,19 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from jupyterhub.auth import Authenticator
-from tornado import web
+from tornado.web import HTTPError
 from traitlets import Bool, Unicode
 
 from manylab.base import names
 from manylab.base.errors import BadName
 from manylab.hub import sentences
 from manylab.hub.membership import Members, Standing
-
-
-def accept_language(handler: Any) -> str:
-    """The Accept-Language of the page that is being answered, "" when there is none."""
-    request = getattr(handler, "request", None)
-    return str(request.headers.get("Accept-Language", "")) if request is not None else ""
 
 
 class MembersOnly(Authenticator):  # type: ignore[misc]
@@ -29,6 +23,7 @@ class MembersOnly(Authenticator):  # type: ignore[misc]
 
     site_group = Unicode("manylab", config=True, help="Members of this group of the machine may use the site.")
     site_person = Unicode("", config=True, help="When not empty, the one account that may use the site.")
+    site_language = Unicode("auto", config=True, help="auto: what each person's browser asks for; else en or zh_CN.")
     keep_case = Bool(False, config=True, help="Refuse 'Alice' instead of taking it for 'alice'.")
 
     _members: Members | None = None
@@ -38,6 +33,13 @@ class MembersOnly(Authenticator):  # type: ignore[misc]
         if self._members is None:
             self._members = Members(self.site_group, self.site_person or None)
         return self._members
+
+    def reader(self, handler: Any) -> str:
+        """The languages of whoever reads the page that is being answered, as in Accept-Language."""
+        if self.site_language != "auto":
+            return str(self.site_language).replace("_", "-")
+        request = getattr(handler, "request", None)
+        return str(request.headers.get("Accept-Language", "")) if request is not None else ""
 
     def normalize_username(self, username: str) -> str:
         """Names of local accounts are what they are: whoever signs in as 'Alice' is not 'alice'."""
@@ -61,8 +63,8 @@ class MembersOnly(Authenticator):  # type: ignore[misc]
         if standing is not Standing.MEMBER:
             self.log.warning("Refused to sign in %s: %s of %s", model["name"], standing.value, self.site_group)
             reason = "unavailable" if standing is Standing.UNKNOWN else "not-member"
-            status, sentence = sentences.login_refusal(reason, accept_language(handler))
-            raise web.HTTPError(status, sentence)
+            status, sentence = sentences.login_refusal(reason, self.reader(handler))
+            raise HTTPError(status, sentence)
         return model
 
     async def refresh_user(self, user: Any, handler: Any = None) -> Any:
@@ -82,7 +84,7 @@ class MembersOnly(Authenticator):  # type: ignore[misc]
         standing = await self.members.standing(user.name)
         if standing is not Standing.MEMBER:
             self.log.warning("Refused a server for %s: %s of %s", user.name, standing.value, self.site_group)
-            error = web.HTTPError(403, "not a member of the site's group")
+            error = HTTPError(403, "not a member of the site's group")
             error.jupyterhub_message = sentences.both("not-member")  # what JupyterHub shows on the page
             raise error
         hook = super().pre_spawn_start(user, spawner)

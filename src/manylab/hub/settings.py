@@ -3,7 +3,7 @@
 ```json
 {
   "version": 1,
-  "site": {"name": "Physics lab"},
+  "site": {"name": "Physics lab", "language": "auto"},
   "traits": {"JupyterHub.bind_url": "http://127.0.0.1:8000/wsl/", "JupyterHub.concurrent_spawn_limit": 50},
   "people": {"authenticator": "pam", "group": "manylab", "admins": ["jane"], "admin_access": false, "person": null},
   "servers": {"named": false, "named_limit": 5, "idle_timeout": 3600, "idle_check": 300, "start_timeout": 120},
@@ -17,10 +17,11 @@
 }
 ```
 
-Times are seconds. `servers.idle_timeout` null: servers are never ended for being idle. `people.person`: the one account
-of an ordinary user's site, else null. `proxy_token` is a file that holds the token alone. `traits` are settings of
-JupyterHub by their own names; they are applied last and win, except that the lists JupyterHub.services and
-JupyterHub.load_roles are added to manylab's own. Every key but `version`, `traits` and `layout` may be left out.
+Times are seconds. `servers.idle_timeout` null or 0: servers are never ended for being idle. `site.language`: auto
+(each person's browser's), en or zh_CN. `people.person`: the one account of an ordinary user's site, else null.
+`proxy_token` is a file that holds the token alone. `traits` are settings of JupyterHub by their own names; they are
+applied last and win, except that the lists JupyterHub.services and JupyterHub.load_roles are added to manylab's own.
+Every key but `version` and `layout` may be left out.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ class HubSite:
     traits: dict[str, Any]
     layout: dict[str, Path]
     name: str = "manylab"
+    language: str = "auto"
     authenticator: str = "pam"
     group: str = "manylab"
     admins: tuple[str, ...] = ()
@@ -108,9 +110,10 @@ def parse(data: Any, source: str = "hub.json") -> HubSite:
             traits=dict(traits),
             layout={name: Path(layout[name]) for name in _PATHS},
             name=data.get("site", {}).get("name", "manylab"),
+            language=data.get("site", {}).get("language", "auto"),
             members_check=float(data.get("members_check", 5)),
             **{**people, "admins": tuple(people.get("admins", ()))},
-            **servers,
+            **{**servers, "idle_timeout": servers.get("idle_timeout") or None},
         )
     except TypeError as error:
         raise ConfigError(f"{source}: {error}", hint="run `manylab apply` to render it again") from error

@@ -94,6 +94,7 @@ class WardenSpawner(Spawner):  # type: ignore[misc]
         except BadName as error:
             raise StartRefused("start-failed", error.message) from error
         try:
+            await self._end_forgotten()
             answer = await self._ask("start", float(self.start_timeout), env=env)
         except WardenUnavailable as error:
             raise StartRefused("start-unavailable", error.message) from error
@@ -103,6 +104,15 @@ class WardenSpawner(Spawner):  # type: ignore[misc]
         self.started, self.pid, self.socket = True, int(answer.get("pid") or 0), str(answer["socket"])
         await self._listening()
         return urls.socket_url(self.socket)
+
+    async def _end_forgotten(self) -> None:
+        """Ends a server that runs and that the hub does not know (its database was put back, or a stop failed).
+
+        The warden would answer with that one; it holds an old token, and its owner would be sent round in circles.
+        """
+        if (await self._ask("status", 10.0)).get("state") == "running":
+            self.log.warning("%s runs and the hub does not know it; ending it", self._log_name)
+            await self._ask("stop", 60.0, now=True)
 
     async def _listening(self) -> None:
         """Waits until the server accepts connections. `User.spawn` ends this after start_timeout."""

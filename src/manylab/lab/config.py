@@ -27,7 +27,7 @@ def settings(environ: Mapping[str, str], *, home: Path, prefix: Path) -> dict[st
             # The proxy and the hub are in the socket's group (the folder is setgid); nobody else can enter the folder.
             "sock_mode": "0660",
             "root_dir": str(home),
-            "default_url": environ.get("JUPYTERHUB_DEFAULT_URL", "/lab"),
+            "default_url": environ.get("JUPYTERHUB_DEFAULT_URL") or environ.get("MANYLAB_DEFAULT_URL") or "/lab",
             # Root's mistakes are root's: this server never runs as root, and says so rather than serving.
             "allow_root": False,
             # Where the hub and the person's browser are is decided; nothing to open, nothing to print.

@@ -14,22 +14,26 @@ from typing import NoReturn
 from jupyterhub.singleuser.extension import JupyterHubSingleUser
 from traitlets.config import Config
 
-from manylab.lab import config
+from manylab.lab import config, folders
 
 
 def run(environ: Mapping[str, str]) -> NoReturn:
     """Serves until told to stop, then ends the process.
 
     environ: the whole environment of the server; it replaces this process's own, which in a nursery's child is somebody
-    else's. Needed in it: MANYLAB_SOCKET (where to listen), HOME, and what JupyterHub gives a server (JUPYTERHUB_*).
+    else's. Needed in it: MANYLAB_SOCKET (where to listen), JUPYTER_RUNTIME_DIR, HOME, and what JupyterHub gives a
+    server (JUPYTERHUB_*). Used when there: SHELL, MANYLAB_DEFAULT_URL, MANYLAB_DEFAULT_KERNEL, JUPYTER_DATA_DIR,
+    JUPYTERLAB_SETTINGS_DIR, JUPYTERLAB_WORKSPACES_DIR.
     """
     os.environ.clear()
     os.environ.update(environ)
     home = Path(environ["HOME"])
     os.chdir(home)
-    path = Path(environ["MANYLAB_SOCKET"])
-    remove_stale_socket(path)
-    wanted = Config(config.settings(environ, home=home, prefix=Path(sys.prefix)))
+    os.environ.update(
+        folders.prepare(environ, home, lambda line: print(f"[manylab] {line}", file=sys.stderr, flush=True))
+    )
+    remove_stale_socket(Path(environ["MANYLAB_SOCKET"]))
+    wanted = Config(config.settings(os.environ, home=home, prefix=Path(sys.prefix)))
     # Like JupyterHubSingleUser.launch_instance, with a configuration object in place of a command line: what is given
     # here wins over every configuration file, and no secret or path is in argv.
     server = JupyterHubSingleUser.initialize_server(argv=[], config=wanted)

@@ -22,6 +22,10 @@ FORMAT = 3
 HUB, SERVER, PROXY, DEFAULT = "hub", "server", "proxy", "default"
 SCIENTIFIC = "scientific"
 
+# manylab's own code inside its environments. A person's server needs little of it, so that most upgrades leave their
+# environment alone.
+OWN_CODE: dict[str, tuple[str, ...]] = {HUB: ("*",), SERVER: ("base", "lab")}
+
 
 @dataclass(frozen=True)
 class Request:
@@ -74,15 +78,13 @@ def _fitting(name: str, wanted: str, facts: Facts) -> Python:
     )
 
 
-def build(
-    asked: Request, lock: str, facts: Facts, layout: Layout, npm: tuple[str, str] | None
-) -> Environment:
+def build(asked: Request, lock: str, facts: Facts, layout: Layout, npm: tuple[str, str] | None) -> Environment:
     """The generation of an environment that fits the request and its lock."""
-    own_code = asked.name in (HUB, SERVER)
+    own_code = OWN_CODE.get(asked.name, ())
     npm_here = npm if asked.name == PROXY else None
     digest = _digest(
         str(FORMAT), asked.python.path, asked.python.minor, facts.machine, lock,
-        facts.source_digest if own_code else "", *(npm_here or ()),
+        facts.source_digest[own_code] if own_code else "", *(npm_here or ()),
     )  # fmt: skip
     path = layout.env(asked.name) / digest
     return Environment(asked.name, path, digest, asked.python.path, asked.python.minor, lock, own_code, npm_here)

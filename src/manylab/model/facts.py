@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -24,8 +25,10 @@ class Facts:
 
     system: root's site (True) or one ordinary user's. person: that user's name, "" for root's.
     service: how the site is installed: "systemd", "sysv", or "" when it is not. systemd_runs: whether systemd is PID 1.
-    pythons: interpreters that everybody may run, best first. source_digest: names the code of manylab itself.
-    enabled, started: whether an installed service starts at boot, and should run now. tls: texts of (certificate, key), None without TLS.
+    pythons: interpreters that everybody may run, best first. source_digest: names the code of manylab itself, by
+    which of its packages are meant.
+    enabled, started: whether an installed service starts at boot, and should run now. tls: texts of (certificate,
+    key), None without TLS.
     pam_style: "debian" (common-auth), "redhat" (system-auth) or "other". operator: account that may start and stop it.
     min_uid: where people's accounts begin (login.defs).
     """
@@ -36,7 +39,7 @@ class Facts:
     service: str
     systemd_runs: bool
     pythons: tuple[Python, ...]
-    source_digest: str
+    source_digest: Mapping[tuple[str, ...], str]
     pam_style: str = "debian"
     operator: str = ""
     min_uid: int = 1000

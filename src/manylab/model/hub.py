@@ -1,4 +1,7 @@
-"""hub.json and warden.json: what the hub and the warden are told. Pure; `hub.settings` and `warden.settings` read them."""
+"""hub.json and warden.json: what the hub and the warden are told.
+
+Pure; `hub.settings` and `warden.settings` read them.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +72,9 @@ def hub_settings(config: Config, facts: Facts, layout: Layout) -> dict[str, Any]
             "named": config.servers.named,
             "named_limit": config.servers.named_limit,
             "idle_timeout": config.servers.idle_timeout,
-            "idle_check": min(IDLE_CHECK, config.servers.idle_timeout // 2) if config.servers.idle_timeout else IDLE_CHECK,
+            "idle_check": min(IDLE_CHECK, config.servers.idle_timeout // 2)
+            if config.servers.idle_timeout
+            else IDLE_CHECK,
             "start_timeout": config.servers.start_timeout,
         },
         "members_check": config.hub.members_check,

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from manylab.base.layout import Layout
 from manylab.config.schema import Config
 from manylab.model import environments
-from manylab.model.resources import Directory, Environment, Resource
+from manylab.model.resources import Directory, Environment, File, Resource
 
 SYSTEM_PATH = ("/usr/local/bin", "/usr/bin", "/bin")
 
 
-def resources(built: Sequence[Environment], layout: Layout) -> Iterator[Resource]:
-    """Kernel specs of all user environments."""
+def resources(config: Config, built: Sequence[Environment], layout: Layout) -> Iterator[Resource]:
+    """Kernel specs of all user environments, and what the Lab is told by default."""
+    # Without this file Jupyter tries to carry over settings of IPython 3, into a folder that nobody may write.
+    yield File(layout.jupyter_config / "migrated", "\n")
+    overrides: dict[str, dict[str, object]] = {
+        # The Lab would ask everybody whether to fetch news from the network, and look for a newer version that people cannot install.
+        "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
+    }
+    if config.site.language != "auto":
+        overrides["@jupyterlab/translation-extension:plugin"] = {"locale": str(config.site.language)}
+    yield Directory(layout.jupyter_config / "labconfig", 0o755)
+    text = json.dumps(overrides, indent=1, sort_keys=True) + "\n"
+    yield File(layout.jupyter_config / "labconfig/default_setting_overrides.json", text)
     for environment in user_environments(built):
         spec = environments.kernel_spec(environment, layout)
         yield Directory(spec.path.parent, 0o755)
@@ -23,7 +35,9 @@ def resources(built: Sequence[Environment], layout: Layout) -> Iterator[Resource
 
 def user_environments(built: Sequence[Environment]) -> tuple[Environment, ...]:
     """Those with people's packages, in the order of the file."""
-    return tuple(found for found in built if found.name not in (environments.HUB, environments.SERVER, environments.PROXY))
+    return tuple(
+        found for found in built if found.name not in (environments.HUB, environments.SERVER, environments.PROXY)
+    )
 
 
 def search_path(layout: Layout) -> tuple[Path | str, ...]:
@@ -33,7 +47,8 @@ def search_path(layout: Layout) -> tuple[Path | str, ...]:
 
 def variables(config: Config, layout: Layout) -> dict[str, str]:
     """Environment variables of every server, the same for everybody; nothing here is secret."""
-    # People's settings of the Lab stay where Jupyter keeps them; its configuration does not: what somebody left there years ago
+    # People's settings of the Lab stay where Jupyter keeps them; its configuration does not: what somebody left there
+    # years ago
     # must not stop a server from starting (docs/decisions/0003).
     return {
         **{str(name): str(value) for name, value in config.servers.environment.items()},

@@ -23,7 +23,10 @@ class Directory:
 
 @dataclass(frozen=True)
 class File:
-    """A file with known content. secret: its content is never shown. volatile: not compared, only created when missing."""
+    """A file with known content. secret: its content is never shown.
+
+    volatile: not compared, only created when missing.
+    """
 
     path: Path
     content: str
@@ -42,7 +45,8 @@ class File:
 class Secret:
     """One random value, made once and kept: `paths` all hold it, each with its own owner and wrapping text.
 
-    nbytes: length of the random part in bytes (written in hexadecimal). Each copy is (path, owner, group, template), the
+    nbytes: length of the random part in bytes (written in hexadecimal). Each copy is (path, owner, group, template),
+    the
     template having one `{}` for the value. The first copy is the original.
     """
 
@@ -97,8 +101,10 @@ class Account:
 class Environment:
     """One generation of an environment: a folder that is complete or does not count.
 
-    digest names everything that went into it. lock: the packages, each with its hashes (pip's format). python: the interpreter that it is made
-    with, python_minor like "3.11". own_code: manylab itself goes in. npm: (package.json, package-lock.json) to install beside, with the Node that the lock brings.
+    digest names everything that went into it. lock: the packages, each with its hashes (pip's format). python: the
+    interpreter that it is made
+    with, python_minor like "3.11". own_code: which packages of manylab itself go in ("*" for all). npm:
+    (package.json, package-lock.json) to install beside, with the Node that the lock brings.
     """
 
     name: str
@@ -107,7 +113,7 @@ class Environment:
     python: str
     python_minor: str
     lock: str
-    own_code: bool = False
+    own_code: tuple[str, ...] = ()
     npm: tuple[str, str] | None = None
 
     @property
@@ -117,7 +123,10 @@ class Environment:
 
 @dataclass(frozen=True)
 class Service:
-    """A unit of systemd or a script of init.d. revision: names the inputs that a running one must have been started with."""
+    """A unit of systemd or a script of init.d.
+
+    revision: names the inputs that a running one must have been started with.
+    """
 
     name: str
     enabled: bool = True

@@ -27,7 +27,12 @@ def definitions(config: Config, facts: Facts, layout: Layout, envs: Mapping[str,
         "state": str(layout.supervisor_run),
         "logs": str(layout.logs),
         "directories": [
-            {"path": str(item.path), "owner": item.owner or None, "group": item.group or None, "mode": f"{item.mode:04o}"}
+            {
+                "path": str(item.path),
+                "owner": item.owner or None,
+                "group": item.group or None,
+                "mode": f"{item.mode:04o}",
+            }
             for item in accounts.run_directories(facts, layout)
         ],
         "services": processes(config, facts, layout, envs),
@@ -93,7 +98,12 @@ def proxy_command(config: Config, layout: Layout, environment: Environment) -> l
         "--log-level", {"DEBUG": "debug", "INFO": "info", "WARNING": "warn", "ERROR": "error"}[config.hub.log_level],
     ]  # fmt: skip
     if config.https.enabled:
-        command += ["--ssl-cert", str(layout.proxy_state / "certificate.pem"), "--ssl-key", str(layout.proxy_state / "key.pem")]
+        command += [
+            "--ssl-cert",
+            str(layout.proxy_state / "certificate.pem"),
+            "--ssl-key",
+            str(layout.proxy_state / "key.pem"),
+        ]
     return command
 
 
@@ -106,7 +116,9 @@ def _revision(*parts: str) -> str:
 
 
 def machine_files(config: Config, facts: Facts, layout: Layout) -> Iterator[Resource]:
-    """What is outside manylab's own folders, on root's sites: PAM service, PATH of login shells, the command, the proxy's certificate."""
+    """What is outside manylab's own folders, on root's sites: PAM service, PATH of login shells, the command, the
+    proxy's certificate.
+    """
     _, (proxy_account, proxy_group) = accounts.owners(facts)
     if facts.tls is not None:
         for name, text in zip(("certificate.pem", "key.pem"), facts.tls, strict=True):
@@ -116,14 +128,23 @@ def machine_files(config: Config, facts: Facts, layout: Layout) -> Iterator[Reso
         return
     yield File(layout.pam_file, units.pam_text(facts.pam_style, facts.min_uid), 0o644, "root", "root")
     folder = str(layout.env_current(environments.DEFAULT) / "bin")
-    yield File(layout.profile_file, units.profile_text(group=str(config.people.group), folder=folder), 0o644, "root", "root")
+    yield File(
+        layout.profile_file, units.profile_text(group=str(config.people.group), folder=folder), 0o644, "root", "root"
+    )
     yield Link(layout.command, str(layout.env_current(environments.HUB) / "bin/manylab"))
 
 
 def installed(config: Config, facts: Facts, layout: Layout, envs: Mapping[str, Environment]) -> Iterator[Resource]:
     """What makes the site a service of the machine, for the kind it is installed as."""
     if facts.operator:
-        yield File(layout.sudoers_file, units.sudoers_text(facts.operator, str(layout.command)), 0o440, "root", "root", secret=True)
+        yield File(
+            layout.sudoers_file,
+            units.sudoers_text(facts.operator, str(layout.command)),
+            0o440,
+            "root",
+            "root",
+            secret=True,
+        )
     if facts.service == "systemd":
         yield from _systemd(config, facts, layout, envs)
     elif facts.service == "sysv":
@@ -144,19 +165,29 @@ _DESCRIPTIONS = {
 
 
 def _systemd(config: Config, facts: Facts, layout: Layout, envs: Mapping[str, Environment]) -> Iterator[Resource]:
-    folders = [units.Folder(str(item.path), item.owner, item.group, item.mode) for item in accounts.run_directories(facts, layout)]
+    folders = [
+        units.Folder(str(item.path), item.owner, item.group, item.mode)
+        for item in accounts.run_directories(facts, layout)
+    ]
     yield File(layout.tmpfiles_file, units.tmpfiles_text(folders), 0o644, "root", "root")
     primary = {"hub": accounts.HUB_GROUP, "proxy": accounts.PROXY_GROUP}
     programs: list[units.Program] = []
     for item in processes(config, facts, layout, envs):
         description, notify = _DESCRIPTIONS[item["name"]]
-        program = units.program(item, description=description, group=primary.get(item["name"]), notify=notify)
+        program = units.program_of(item, description=description, group=primary.get(item["name"]), notify=notify)
         # A unit that changed in any way is a reason to restart what it runs.
         revision = _revision(program.revision, units.unit_text(program, programs))
         programs.append(dataclasses.replace(program, revision=revision))
-        yield File(layout.systemd_units / program.unit, units.unit_text(programs[-1], programs[:-1]), 0o644, "root", "root")
+        yield File(
+            layout.systemd_units / program.unit, units.unit_text(programs[-1], programs[:-1]), 0o644, "root", "root"
+        )
     yield File(layout.systemd_units / units.SLICE, units.slice_text(), 0o644, "root", "root")
     yield File(layout.systemd_units / units.UMBRELLA, units.umbrella_text(programs), 0o644, "root", "root")
     for program in programs:
-        yield Service(program.unit.removesuffix(".service"), facts.enabled, facts.started, program.revision if facts.started else "")
+        yield Service(
+            program.unit.removesuffix(".service"),
+            facts.enabled,
+            facts.started,
+            program.revision if facts.started else "",
+        )
     yield Service("manylab", facts.enabled, facts.started)

@@ -1,4 +1,6 @@
-"""The table of contents of the whole product: Config, facts and locks -> everything that should be on the machine. Pure."""
+"""The table of contents of the whole product: Config, facts and locks -> everything that should be on the
+machine. Pure.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ from manylab.model.resources import Environment, File, Resource, Secret
 def build(config: Config, facts: Facts, layout: Layout, built: Sequence[Environment]) -> tuple[Resource, ...]:
     """Every resource of the site, in the order in which they are made.
 
-    built: the environments whose locks are known. While one is missing (it has yet to be solved) what depends on it is left out.
+    built: the environments whose locks are known. While one is missing (it has yet to be solved) what depends on it
+    is left out.
     Nothing that is in use changes before all environments stand complete beside it.
     """
     by_name = {environment.name: environment for environment in built}
@@ -25,7 +28,7 @@ def build(config: Config, facts: Facts, layout: Layout, built: Sequence[Environm
     if not {environments.HUB, environments.SERVER, environments.PROXY, environments.DEFAULT} <= by_name.keys():
         return tuple(resources)
     resources += secrets(facts, layout)
-    resources += jupyter.resources(built, layout)
+    resources += jupyter.resources(config, built, layout)
     resources += hub.resources(config, facts, layout, by_name)
     resources += services.machine_files(config, facts, layout)
     resources += services.definitions(config, facts, layout, by_name)
@@ -45,4 +48,3 @@ def secrets(facts: Facts, layout: Layout) -> Iterator[Resource]:
         ),
     )
     yield Secret("cookie secret", ((layout.cookie_secret, hub_account, hub_group, "{}\n"),))
-

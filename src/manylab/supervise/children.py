@@ -22,7 +22,7 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PROBE_TIMEOUT = 0.2  # seconds; a local connect takes microseconds
 
 
-def environment_of(service: Service) -> dict[str, str]:
+def environment_of(service: Service, mark: str) -> dict[str, str]:
     """The whole environment of a service: nothing is inherited from whoever started the supervisor.
 
     Raises KeyError when the account does not exist and OSError when env_file cannot be read.
@@ -38,7 +38,7 @@ def environment_of(service: Service) -> dict[str, str]:
     environment.update(service.environment)
     if service.env_file is not None:
         environment.update(parse_env_file(Path(service.env_file).read_text(encoding="utf-8")))
-    environment[MARK] = service.name
+    environment[MARK] = mark
     return environment
 
 
@@ -63,7 +63,7 @@ def command_of(service: Service) -> list[str]:
     return [sys.executable, "-I", "-m", "manylab.supervise.confine", json.dumps(wish), *service.argv]
 
 
-def start(service: Service, log: Path) -> Identity | None:
+def start(service: Service, log: Path, mark: str) -> Identity | None:
     """Start a service with fork and exec at once; None when it has already ended again.
 
     Raises OSError or KeyError when it cannot be started. The caller reaps.
@@ -75,7 +75,7 @@ def start(service: Service, log: Path) -> Identity | None:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env=environment_of(service),
+            env=environment_of(service, mark),
             cwd=service.cwd if service.account is None else "/",
             umask=service.umask,
             start_new_session=True,
@@ -112,7 +112,7 @@ def is_confined(pid: int) -> bool:
 
 
 def strays(
-    service: Service, ended: Identity | None, supervisors: set[int], others: set[int], own_account: bool
+    service: Service, mark: str, ended: Identity | None, supervisors: set[int], others: set[int], own_account: bool
 ) -> list[Identity]:
     """What a service left behind: processes that would be a second copy of it or of its parts.
 
@@ -131,12 +131,12 @@ def strays(
         if one.pid in safe or one.pid == 1:
             continue
         if service.keeps_children:
-            is_one = processes.mark(one.pid) == service.name and processes.command_line(one.pid) == service.argv
+            is_one = processes.mark(one.pid) == mark and processes.command_line(one.pid) == service.argv
         else:
             is_one = (
                 (ended is not None and one.session == ended.pid)
-                or (uid and one.ppid in supervisors | {1} and processes.owner(one.pid) == uid)
-                or processes.mark(one.pid) == service.name
+                or (uid and one.ppid in supervisors and processes.owner(one.pid) == uid)
+                or processes.mark(one.pid) == mark
             )
         if is_one:
             found.append(Identity(one.pid, one.starttime, processes.boot_id()))

@@ -136,7 +136,7 @@ def isolate(wish: Wish, needed: Iterable[str]) -> None:
         if Path(path).is_symlink() or not Path(path).is_dir():
             continue
         if _holds(path, needed):
-            _say(f"not confined: {path} is shared, the program needs files in it")
+            _say(f"{path} is shared, not private: the program needs files in it")
             continue
         namespaces.tmpfs(path, mode=0o1777, size="50%")
         temporary.append(path)

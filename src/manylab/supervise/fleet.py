@@ -9,11 +9,9 @@ import signal
 import time
 from collections.abc import Callable
 from enum import Enum
-from pathlib import Path
 
 from manylab.base.errors import ManylabError
 from manylab.supervise import children, processes
-from manylab.supervise.definition import Service
 from manylab.supervise.logs import last_lines
 from manylab.supervise.output import Output
 from manylab.supervise.processes import Identity
@@ -117,7 +115,7 @@ class Fleet:
         unit.deadline = now + unit.service.ready_timeout
         try:
             self._sweep(unit, None)
-            who = children.start(unit.service, unit.log)
+            who = children.start(unit.service, unit.log, unit.mark)
         except (OSError, KeyError, ManylabError) as error:
             self._fell(unit, f"cannot be started: {error}", 0.0)
             return
@@ -182,7 +180,7 @@ class Fleet:
         others = {other.who.pid for other in self.units if other.who is not None and other is not unit}
         own_account = [other.service.account for other in self.units].count(unit.service.account) == 1
         for _ in range(STRAY_ROUNDS):  # killing one makes orphans of its children: look again
-            found = children.strays(unit.service, ended, supervisors, others, own_account)
+            found = children.strays(unit.service, unit.mark, ended, supervisors, others, own_account)
             if not found:
                 return
             children.end_all(found, patience=0.0)

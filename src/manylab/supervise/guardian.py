@@ -26,7 +26,6 @@ from manylab.supervise.signals import SignalQueue
 from manylab.supervise.states import Backoff
 from manylab.system.namespaces import become_subreaper
 
-_SERVED = 0.5  # seconds after which an inner process counts as having worked
 _KILL_PATIENCE = 2.0
 
 
@@ -57,6 +56,7 @@ class Guardian:
         self.next_start = 0.0
         self.backoff = Backoff()
         self.ever_locked = False
+        self.locked = False  # the present inner process got as far as looking after the services
         self.selector = selectors.DefaultSelector()
         self.notes, self.note_fd = os.pipe()
 
@@ -113,7 +113,7 @@ class Guardian:
         except BlockingIOError:
             return
         if NOTE_LOCKED in notes:
-            self.ever_locked = True
+            self.ever_locked = self.locked = True
             with contextlib.suppress(OSError):
                 replace_text(self.definition.state / PID_FILE, f"{os.getpid()}\n")
         if NOTE_READY in notes and self.on_ready is not None:
@@ -134,7 +134,7 @@ class Guardian:
             if status in (EXIT_LOCKED, EXIT_CONFIG) and not self.ever_locked:
                 return status
             lived = time.monotonic() - self.started
-            self.backoff = self.backoff.after_exit(lived=lived, was_ready=lived > _SERVED)
+            self.backoff = self.backoff.after_exit(lived=lived, was_ready=self.locked)
             self.next_start = time.monotonic() + (self.backoff.delay if self.request is Request.SERVE else 0.0)
             self.out.say(f"the supervisor's inner process ended ({status}); again in {self.backoff.delay:.1f} s")
         if time.monotonic() >= self.next_start:
@@ -156,6 +156,7 @@ class Guardian:
         command += ["--note-fd", str(self.note_fd), "--request", self.request.value]
         command += ["--foreground"] * self.foreground + ["--verbose"] * self.verbose
         self.started = time.monotonic()
+        self.locked = False
         try:
             # A session of its own: Ctrl-C in the terminal reaches the guardian alone, who passes it on in order.
             process = subprocess.Popen(

@@ -17,7 +17,7 @@ from pathlib import Path
 from manylab.base.errors import ManylabError
 from manylab.supervise import processes
 from manylab.supervise.definition import Definition, Service, load
-from manylab.supervise.fleet import Fleet, Request
+from manylab.supervise.fleet import LOOK_EVERY, Fleet, Request
 from manylab.supervise.folders import make_folder
 from manylab.supervise.logs import Tail, rotate
 from manylab.supervise.output import Output
@@ -136,6 +136,8 @@ class Inner:
             self._reload()
         now = time.monotonic()
         wake = min(self.fleet.advance(now), self._chores(now))
+        if self.fleet.guardian is not None and self.guardian_fd is None:
+            wake = min(wake, now + LOOK_EVERY)
         if self.fleet.changed:
             self._write()
         if self.fleet.all_run and not self.told_ready and self.fleet.request is Request.SERVE:
@@ -195,7 +197,8 @@ class Inner:
             self.fleet.watch(unit)
 
     def _unit(self, service: Service) -> Unit:
-        return Unit(service, self.definition.logs / f"{service.name}.log")
+        mark = processes.mark_of(self.definition.state, service.name)
+        return Unit(service, self.definition.logs / f"{service.name}.log", mark)
 
     def _reload(self) -> None:
         try:

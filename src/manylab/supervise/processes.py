@@ -149,6 +149,14 @@ def mark(pid: int) -> str | None:
     return None
 
 
+def mark_of(state: Path, name: str) -> str:
+    """The mark of one service of one site: other sites, and containers that can be seen from here, have other
+    folders.
+    """
+    found = state.stat()
+    return f"{name}@{found.st_dev}:{found.st_ino}"
+
+
 def command_line(pid: int) -> tuple[str, ...]:
     """The arguments of a process as it shows them."""
     try:

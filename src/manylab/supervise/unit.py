@@ -19,8 +19,9 @@ from manylab.supervise.states import HAS_PROCESS, Backoff, State, move
 class Unit:
     """A service, its state and its process. Decides nothing; `inner.Inner` does."""
 
-    def __init__(self, service: Service, log: Path) -> None:
+    def __init__(self, service: Service, log: Path, mark: str) -> None:
         self.service = service
+        self.mark = mark
         self.log = log
         self.state = State.WAITING
         self.since = time.time()

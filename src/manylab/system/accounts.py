@@ -78,7 +78,15 @@ def make_account(want: Account) -> None:
              *(["--groups", ",".join(want.groups)] if want.groups else []), "--comment", "manylab", want.name]
         )  # fmt: skip
         return
-    run(["usermod", "--gid", want.group, *(["--append", "--groups", ",".join(want.groups)] if want.groups else []), want.name])
+    run(
+        [
+            "usermod",
+            "--gid",
+            want.group,
+            *(["--append", "--groups", ",".join(want.groups)] if want.groups else []),
+            want.name,
+        ]
+    )
 
 
 def find_person(name: str) -> Person | None:
@@ -91,7 +99,10 @@ def find_person(name: str) -> Person | None:
 
 
 def members(group: str) -> list[str]:
-    """Names of all who are in the group, sorted: by its member list and by primary group. NotFound without the group."""
+    """Names of all who are in the group, sorted: by its member list and by primary group.
+
+    NotFound without the group.
+    """
     try:
         entry = grp.getgrnam(group)
     except KeyError:
@@ -125,7 +136,10 @@ def add_person(name: str) -> None:
 
 
 def set_password(name: str, password: str) -> None:
-    """Set the account's password. It goes through standard input, never argv. Raises Refused for one that cannot be used."""
+    """Set the account's password. It goes through standard input, never argv.
+
+    Raises Refused for one that cannot be used.
+    """
     if not password or any(character in password for character in "\n\r\0"):
         raise Refused("a password cannot be empty or contain line breaks", hint="choose another one")
     run(["chpasswd"], input=f"{names.account(name)}:{password}\n")

@@ -1,4 +1,7 @@
-"""Builds one generation of an environment beside those in use. A folder without its marker does not count and is made again."""
+"""Builds one generation of an environment beside those in use.
+
+A folder without its marker does not count and is made again.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from manylab.base.errors import CommandFailed, DownloadFailed, EnvironmentFailed
+from manylab.base.errors import CommandFailed, DiskFull, DownloadFailed, EnvironmentFailed
 from manylab.model.resources import Environment
 from manylab.system.facts import PACKAGE
-from manylab.system.files import DiskFull, write_file
+from manylab.system.files import write_file
 from manylab.system.run import run
 
 MARKER = "manylab-environment.json"
@@ -55,7 +58,9 @@ def uv_program() -> str:
     beside = Path(sys.executable).parent / "uv"
     found = str(beside) if beside.exists() else shutil.which("uv")
     if not found:
-        raise EnvironmentFailed("uv is not beside this program", hint="install manylab again; uv is one of its dependencies")
+        raise EnvironmentFailed(
+            "uv is not beside this program", hint="install manylab again; uv is one of its dependencies"
+        )
     return found
 
 
@@ -75,7 +80,8 @@ def solve(requirements: Sequence[str], *, python: str, cache: Path, network: dic
 def build(want: Environment, *, cache: Path, network: dict[str, str], say: Say) -> None:
     """Make the environment in its folder, from nothing, and mark it complete as the last step.
 
-    Wheels only: no code of a package runs while it is installed. Raises EnvironmentFailed, DownloadFailed or DiskFull; what is half made
+    Wheels only: no code of a package runs while it is installed. Raises EnvironmentFailed, DownloadFailed or
+    DiskFull; what is half made
     stays without its marker and is removed by the next run.
     """
     shutil.rmtree(want.path, ignore_errors=True)
@@ -99,12 +105,23 @@ def build(want: Environment, *, cache: Path, network: dict[str, str], say: Say) 
 def _uv(arguments: Sequence[str], cache: Path, network: dict[str, str], say: Say, input: str | None = None) -> str:
     try:
         return run(
-            [uv_program(), *arguments, "--no-config", "--no-python-downloads", "--cache-dir", str(cache / "uv"), "--color", "never"],
+            [
+                uv_program(),
+                *arguments,
+                "--no-config",
+                "--no-python-downloads",
+                "--cache-dir",
+                str(cache / "uv"),
+                "--color",
+                "never",
+            ],
             timeout=BUILD_TIMEOUT,
             env=network,
             input=input,
             # One line a package is too much; what is downloaded, with its size, is what people wait for.
-            on_line=None if input is not None else lambda line: None if line.lstrip().startswith(("+ ", "- ", "Using Python")) else say(line.strip()),
+            on_line=None
+            if input is not None
+            else lambda line: None if line.lstrip().startswith(("+ ", "- ", "Using Python")) else say(line.strip()),
         ).out
     except CommandFailed as error:
         raise explain(error) from error
@@ -112,10 +129,16 @@ def _uv(arguments: Sequence[str], cache: Path, network: dict[str, str], say: Say
 
 def explain(error: CommandFailed) -> EnvironmentFailed | DownloadFailed | DiskFull:
     """The failure of an installer in the terms of the person who waits for it."""
-    lines = [line for line in error.message.split(":", 1)[-1].splitlines() if line.strip() and not line.strip().startswith("Using Python")]
+    lines = [
+        line
+        for line in error.message.split(":", 1)[-1].splitlines()
+        if line.strip() and not line.strip().startswith("Using Python")
+    ]
     text = "\n".join(lines).strip()
     if _DISK_FULL.search(text):
-        return DiskFull(f"the disk is full: {text}", hint="free some space, then run it again; what was in use still is")
+        return DiskFull(
+            f"the disk is full: {text}", hint="free some space, then run it again; what was in use still is"
+        )
     if _NETWORK_TROUBLE.search(text):
         return DownloadFailed(
             f"a package registry could not be reached: {text}",
@@ -147,10 +170,19 @@ def _install_npm(want: Environment, site_packages: Path, cache: Path, network: d
 def _install_self(want: Environment, site_packages: Path) -> None:
     """The code that is running now, into the environment, and its command."""
     target = site_packages / "manylab"
-    shutil.copytree(PACKAGE, target, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+    for part in (
+        sorted(PACKAGE.iterdir())
+        if want.own_code == ("*",)
+        else [PACKAGE / "__init__.py", *(PACKAGE / name for name in want.own_code)]
+    ):
+        if part.is_dir():
+            shutil.copytree(part, target / part.name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+        else:
+            target.mkdir(exist_ok=True)
+            shutil.copyfile(part, target / part.name)
     run([str(want.path / "bin/python"), "-I", "-m", "compileall", "-q", str(target)], timeout=120)
     script = f"#!{want.path}/bin/python -I\nimport sys\n\nfrom manylab.cli.main import main\n\nsys.exit(main())\n"
-    if "pydantic==" in want.lock:  # the command line's own dependencies are there
+    if want.own_code == ("*",):
         write_file(want.path / "bin/manylab", script, 0o755)
 
 

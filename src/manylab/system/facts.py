@@ -15,6 +15,7 @@ from pathlib import Path
 import manylab
 from manylab.base.errors import Unsupported
 from manylab.base.layout import Layout
+from manylab.model.environments import OWN_CODE
 from manylab.model.facts import Facts, Python
 from manylab.system.run import run
 
@@ -33,7 +34,7 @@ def gather(layout: Layout) -> Facts:
         service=installed.get("service", ""),
         systemd_runs=Path("/run/systemd/system").is_dir(),
         pythons=find_pythons(for_everybody=layout.system),
-        source_digest=source_digest(PACKAGE),
+        source_digest={part: source_digest(PACKAGE, part) for part in OWN_CODE.values()},
         pam_style=_pam_style(layout.root if layout.system else Path("/")),
         operator=installed.get("operator", ""),
         min_uid=_min_uid(),
@@ -53,11 +54,15 @@ def read_installed(layout: Layout) -> dict[str, str]:
 
 
 @cache
-def source_digest(package: Path) -> str:
-    """Names the code and data of the package: the same text everywhere for the same files."""
+def source_digest(package: Path, parts: tuple[str, ...]) -> str:
+    """Names the code and data of the package, or of some packages in it: the same text everywhere for the same
+    files.
+    """
     total = hashlib.sha256()
     for path in sorted(package.rglob("*")):
-        if path.is_file() and "__pycache__" not in path.parts:
+        inside = path.relative_to(package).parts
+        wanted = parts == ("*",) or inside[0] in parts or inside == ("__init__.py",)
+        if wanted and path.is_file() and "__pycache__" not in inside:
             total.update(str(path.relative_to(package)).encode() + b"\0" + path.read_bytes() + b"\0")
     return total.hexdigest()
 
@@ -66,7 +71,8 @@ def source_digest(package: Path) -> str:
 def find_pythons(*, for_everybody: bool) -> tuple[Python, ...]:
     """Interpreters of at least 3.10, the machine's own `python3` first, then the newest.
 
-    for_everybody: leave out those in folders that only their owner can enter (/root/.pyenv, say) or that others can write.
+    for_everybody: leave out those in folders that only their owner can enter (/root/.pyenv, say) or that others can
+    write.
     """
     folders = ("/usr/bin", "/usr/local/bin") if for_everybody else (*os.environ.get("PATH", "").split(":"), "/usr/bin")
     names = ["python3", *(f"python3.{minor}" for minor in range(20, OLDEST[1] - 1, -1))]
@@ -75,9 +81,16 @@ def find_pythons(*, for_everybody: bool) -> tuple[Python, ...]:
         for folder in folders:
             path = Path(folder) / name
             real = path.resolve()
-            if not folder or str(real) in found or not os.access(path, os.X_OK) or (for_everybody and not _public(real)):
+            if (
+                not folder
+                or str(real) in found
+                or not os.access(path, os.X_OK)
+                or (for_everybody and not _public(real))
+            ):
                 continue
-            said = run([str(path), "-I", "-c", "import sys; print(*sys.version_info[:3], sep='.')"], check=False, timeout=20)
+            said = run(
+                [str(path), "-I", "-c", "import sys; print(*sys.version_info[:3], sep='.')"], check=False, timeout=20
+            )
             version = said.out.strip()
             if said.status == 0 and re.fullmatch(r"\d+\.\d+\.\d+", version) and _pair(version) >= OLDEST:
                 found[str(real)] = Python(str(path), version)

@@ -1,4 +1,6 @@
-"""Files, folders and links: observed, and changed in one rename so that a crash leaves the old or the new, never a half."""
+"""Files, folders and links: observed, and changed in one rename so that a crash leaves the old or the new,
+never a half.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +14,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from manylab.base.errors import ManylabError
+from manylab.base.errors import DiskFull
 from manylab.model.resources import Directory, File, Link, Secret
-
-
-class DiskFull(ManylabError):
-    """No space is left on the file system of a path."""
-
-    code = "E-DISK-FULL"
 
 
 def owner_name(uid: int) -> str:
@@ -46,7 +42,9 @@ def _ids(owner: str, group: str) -> tuple[int, int]:
 
 @contextlib.contextmanager
 def _parent(path: Path) -> Iterator[int]:
-    """A descriptor of the folder that holds `path`; a folder that is itself a link is refused (its owner may be anybody)."""
+    """A descriptor of the folder that holds `path`; a folder that is itself a link is refused (its owner may be
+    anybody).
+    """
     descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         yield descriptor

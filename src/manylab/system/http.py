@@ -1,4 +1,7 @@
-"""Asks a site on this machine whether it answers. Never through a company's proxy, and never further than this machine."""
+"""Asks a site on this machine whether it answers.
+
+Never through a company's proxy, and never further than this machine.
+"""
 
 from __future__ import annotations
 

@@ -16,7 +16,8 @@ from manylab.system.services.base import ServiceManager
 class Machine:
     """What observing and acting need besides the resource itself.
 
-    services: None where the site is not installed as a service. network: variables for installers. say: takes lines of progress.
+    services: None where the site is not installed as a service. network: variables for installers. say: takes lines
+    of progress.
     """
 
     layout: Layout

@@ -18,7 +18,10 @@ SYSTEM_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 @dataclass(frozen=True)
 class Mirrors:
-    """The site's own choice, each "" for none. proxy: for HTTP and HTTPS. ca_bundle: a file of certificate authorities."""
+    """The site's own choice, each "" for none. proxy: for HTTP and HTTPS.
+
+    ca_bundle: a file of certificate authorities.
+    """
 
     pypi: str = ""
     npm: str = ""
@@ -26,7 +29,9 @@ class Mirrors:
     ca_bundle: str = ""
 
 
-def environment(mirrors: Mirrors, *, caller: Mapping[str, str] | None = None, pip_files: tuple[Path, ...] | None = None) -> dict[str, str]:
+def environment(
+    mirrors: Mirrors, *, caller: Mapping[str, str] | None = None, pip_files: tuple[Path, ...] | None = None
+) -> dict[str, str]:
     """Environment variables for uv and npm, from the site's settings, then the caller's variables, then pip's files."""
     found = dict(network_environment() if caller is None else caller)
     pip = _pip_settings(_pip_files() if pip_files is None else pip_files)
@@ -69,7 +74,12 @@ def environment(mirrors: Mirrors, *, caller: Mapping[str, str] | None = None, pi
 def _pip_files() -> tuple[Path, ...]:
     home = Path(os.environ.get("HOME", "/nonexistent"))
     named = os.environ.get("PIP_CONFIG_FILE")
-    usual = (Path("/etc/pip.conf"), Path("/etc/xdg/pip/pip.conf"), home / ".pip/pip.conf", home / ".config/pip/pip.conf")
+    usual = (
+        Path("/etc/pip.conf"),
+        Path("/etc/xdg/pip/pip.conf"),
+        home / ".pip/pip.conf",
+        home / ".config/pip/pip.conf",
+    )
     return (*usual, Path(named)) if named else usual
 
 

@@ -57,7 +57,8 @@ def run(
 ) -> Completed:
     """Run a program to its end.
 
-    timeout: seconds, after which it is killed. umask: what it starts with; never the caller's, so that root's 077 does not
+    timeout: seconds, after which it is killed. umask: what it starts with; never the caller's, so that root's 077
+    does not
     make files that people cannot read. on_line: called with each line of standard error as it comes (for progress).
     Raises CommandFailed when it cannot be started, takes too long, or (with `check`) ends with a status other than 0.
     """

@@ -23,7 +23,9 @@ def ask(path: Path, question: dict[str, Any]) -> dict[str, Any]:
             with connection.makefile("rb") as answers:
                 return dict(json.loads(answers.readline()))
     except (OSError, ValueError) as error:
-        raise WardenUnavailable(f"the warden does not answer at {path}: {error}", hint="see 'manylab status' and 'manylab logs warden'") from None
+        raise WardenUnavailable(
+            f"the warden does not answer at {path}: {error}", hint="see 'manylab status' and 'manylab logs warden'"
+        ) from None
 
 
 def answers(path: Path) -> bool:

@@ -9,7 +9,10 @@ from pathlib import Path
 
 
 def guardian(state: Path) -> int | None:
-    """The supervisor's pid, or None when none runs. A pid that something else has by now is told apart by its start time."""
+    """The supervisor's pid, or None when none runs.
+
+    A pid that something else has by now is told apart by its start time.
+    """
     try:
         said = json.loads((state / "supervisor.json").read_text(encoding="utf-8"))
         pid, started = int(said["guardian"]["pid"]), int(said["guardian"]["starttime"])

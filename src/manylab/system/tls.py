@@ -19,7 +19,9 @@ def read_pair(certificate: str, key: str) -> tuple[str, str]:
             texts.append(Path(path).read_text(encoding="ascii"))
         except (OSError, UnicodeDecodeError) as error:
             why = error.strerror if isinstance(error, OSError) else "it is not PEM"
-            raise ConfigError(f"{name}: {path} cannot be read: {why}", hint="both are PEM files, and absolute paths") from None
+            raise ConfigError(
+                f"{name}: {path} cannot be read: {why}", hint="both are PEM files, and absolute paths"
+            ) from None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         # A passphrase would be asked for on the terminal: "" makes that an error instead.

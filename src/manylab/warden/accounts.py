@@ -1,21 +1,30 @@
-"""Who may be served. Asks the machine (NSS: files, LDAP, sssd...), so every call can block: run it in a thread."""
+"""Who may be served. Asks the machine (NSS: files, LDAP, sssd...), so every call can block: go through `ask`."""
 
 from __future__ import annotations
 
+import asyncio
 import grp
 import os
 import pwd
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final, TypeVar
 
 from manylab.base import names
 from manylab.base.errors import BadName
 from manylab.warden.messages import Refusal
 from manylab.warden.settings import Settings
 
-_NOBODY = 65534  # the kernel's overflow uid: what files of unmapped owners seem to belong to
-_SYSTEM_NAMES = ("_", "systemd-")  # Debian Policy 9.2.1: packages name their accounts with a leading underscore
-_NO_LOGIN = {"nologin", "false"}
+_NOBODY: Final = 65534  # the kernel's overflow uid: what files of unmapped owners seem to belong to
+_SYSTEM_NAMES: Final = ("_", "systemd-")  # Debian Policy 9.2.1: packages name their accounts with a leading underscore
+_NO_LOGIN: Final = {"nologin", "false"}
+_PATIENCE: Final = 20.0  # seconds for a directory service
+# Threads of their own: a directory that hangs must not keep servers from being stopped. None exists until it is needed.
+_THREADS: Final = ThreadPoolExecutor(16, thread_name_prefix="accounts")
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -28,6 +37,14 @@ class Person:
     groups: tuple[int, ...]
     home: str
     shell: str
+
+
+async def ask(question: Callable[..., _T], *about: object) -> _T:
+    """What one of the functions below gives, without holding up the loop; raises Refusal `error` after 20 s."""
+    try:
+        return await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(_THREADS, question, *about), _PATIENCE)
+    except (asyncio.TimeoutError, TimeoutError):
+        raise Refusal("error", "the directory of accounts does not answer") from None
 
 
 def find(name: str, settings: Settings) -> Person:

@@ -86,7 +86,7 @@ class Login:
         name = message.user
         try:
             names.account(name)
-            person = await asyncio.to_thread(accounts.find, name, settings)
+            person = await accounts.ask(accounts.find, name, settings)
         except BadName:
             log.info("no account can have the name %.80s", ascii(name))
             await asyncio.sleep(random.uniform(*_PAUSE))  # noqa: S311
@@ -102,11 +102,11 @@ class Login:
         except Refusal as refusal:
             if refusal.reason not in ("wrong", "unknown"):
                 self._throttle.forgive(name)
-            if refusal.reason == "wrong" and await asyncio.to_thread(accounts.has_locked_password, name):
+            if refusal.reason == "wrong" and await accounts.ask(accounts.has_locked_password, name):
                 raise Refusal("locked", "the account's password is locked") from None
             raise
         self._throttle.forget(name)
-        await asyncio.to_thread(accounts.admit, person, settings)
+        await accounts.ask(accounts.admit, person, settings)
         return person.name
 
     async def _ask_pam(self, message: Authenticate, settings: Settings) -> None:

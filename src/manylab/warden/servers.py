@@ -56,6 +56,7 @@ class Servers:
         self._exited: OrderedDict[Key, int | None] = OrderedDict()
         self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._systemd: int | None = None  # its version, once asked
 
     def adopt(self) -> None:
         """Take over the servers of the warden before this one."""
@@ -77,7 +78,7 @@ class Servers:
     async def start(self, message: Start, settings: Settings) -> Entry:
         """The running server, started unless it ran already; raises Refusal."""
         key = (message.user, message.server)
-        person = await asyncio.to_thread(self._person, message.user, settings)
+        person = await accounts.ask(self._person, message.user, settings)
         async with self._lock(key):
             if (running := self._running.get(key)) is not None:
                 return running.entry
@@ -95,7 +96,9 @@ class Servers:
 
     async def _start(self, message: Start, person: Person, settings: Settings) -> Entry:
         folder = await asyncio.to_thread(folders.for_person, settings, person)
-        plan = spawn.plan(message, person, settings, folder)
+        if settings.scopes is not None and self._systemd is None:
+            self._systemd = await asyncio.to_thread(spawn.systemd_version)
+        plan = spawn.plan(message, person, settings, folder, self._systemd or 0)
         output = None if settings.log_dir is None else folders.open_log(settings.log_dir, person.name)
         try:
             child = spawn.launch(plan, output)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import re
 import stat
 from collections.abc import Mapping
@@ -83,6 +84,10 @@ def parse(data: object) -> Settings:
     given = dict(data)
     if given.pop("version", None) != 1:
         raise ConfigError("version is not 1")
+    # `apply` renders this file before the accounts exist, so it names them; who they are is looked up here.
+    for kind in ("hub", "person"):
+        if f"{kind}_account" in given:
+            given[f"{kind}_uid"] = _uid(given.pop(f"{kind}_account"))
     if unknown := sorted(given.keys() - _KEYS):
         raise ConfigError(f"unknown key {unknown[0]!r}")
     if missing := sorted(_KEYS - _OPTIONAL - given.keys()):
@@ -112,6 +117,20 @@ def parse(data: object) -> Settings:
         tasks=None if given.get("tasks") is None else _number(given, "tasks", 1),
         log_dir=None if given.get("log_dir") is None else _path(given["log_dir"], "log_dir"),
     )
+
+
+def _uid(account: object) -> int | None:
+    """The number of an account that is named; None for null. Raises ConfigError when there is no such account."""
+    if account is None:
+        return None
+    try:
+        return pwd.getpwnam(names.account(account)).pw_uid if isinstance(account, str) else _refuse(account)
+    except (BadName, KeyError):
+        return _refuse(account)
+
+
+def _refuse(account: object) -> int:
+    raise ConfigError(f"there is no account {account!r:.60}", hint="run `manylab apply`, which makes it")
 
 
 def _number(given: Mapping[str, Any], key: str, least: int) -> int:

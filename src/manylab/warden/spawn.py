@@ -22,6 +22,7 @@ from manylab.warden.settings import Settings
 _LISTEN: Final = 16 * 1024  # bytes of what a failing start may say
 # What a failing start may say about itself to the hub.
 _CHILD_REASONS: Final = ("no-home", "start-failed", "system-account")
+_OOM_POLICY: Final = 252  # tried with this version of systemd; older ones know the property for services only
 _SYSTEM_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -36,8 +37,8 @@ class Plan:
     marker: str
 
 
-def plan(message: Start, person: Person, settings: Settings, folder: Path) -> Plan:
-    """How to start this server. Pure, but for the random mark of this start."""
+def plan(message: Start, person: Person, settings: Settings, folder: Path, systemd: int = 0) -> Plan:
+    """How to start this server. Pure, but for the random mark of this start. systemd: its version."""
     name = names.server_folder(message.server)
     runtime = folder / name
     socket = runtime / "server.sock"
@@ -73,19 +74,29 @@ def plan(message: Start, person: Person, settings: Settings, folder: Path) -> Pl
     if settings.scopes is None:
         return Plan(child, order, socket, None, marker)
     scope = f"manylab-server-{person.name}-{name}-{marker[:8]}.scope"
-    return Plan((*scope_command(scope, person.name, settings), *child), order, socket, scope, marker)
+    return Plan((*scope_command(scope, person.name, settings, systemd), *child), order, socket, scope, marker)
 
 
-def scope_command(scope: str, person: str, settings: Settings) -> tuple[str, ...]:
+def scope_command(scope: str, person: str, settings: Settings, systemd: int) -> tuple[str, ...]:
     """systemd-run: the unit exists before the program runs, and the program keeps the pid (--scope)."""
     limits = [f"--property=MemoryMax={settings.memory}"] if settings.memory else []
     limits += [f"--property=CPUQuota={round(settings.cpu * 100)}%"] if settings.cpu else []
     limits += [f"--property=TasksMax={settings.tasks}"] if settings.tasks else []
+    # A kernel that used up the memory is ended; without this the whole server would be, with every other notebook.
+    limits += ["--property=OOMPolicy=continue"] if systemd >= _OOM_POLICY else []
     place = [f"--slice={settings.slice}"] if settings.slice else []
     return (
         *("systemd-run", "--scope", "--quiet", "--collect", f"--unit={scope}", *place, *limits),
         *("--property=TimeoutStopSec=5s", f"--description=manylab server of {person}", "--"),
     )
+
+
+def systemd_version() -> int:
+    """The version of systemd, 0 when it cannot be told. Blocks."""
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired, ValueError, IndexError):
+        done = subprocess.run(["systemctl", "--version"], capture_output=True, text=True, timeout=10, check=False)
+        return int(done.stdout.split()[1])  # "systemd 252 (252.39-1~deb12u2)"
+    return 0
 
 
 def launch(plan: Plan, log: int | None) -> subprocess.Popen[bytes]:

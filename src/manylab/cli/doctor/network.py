@@ -1,0 +1,180 @@
+"""The address: whose the port is, whether the hub answers behind it, and whether what crosses the network is safe."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from manylab.base.errors import ManylabError
+from manylab.cli.doctor.paths import some
+from manylab.cli.doctor.scene import Scene, Skip
+from manylab.cli.doctor.table import Finding, check, problem, warning
+from manylab.model.hub import local_url
+from manylab.system import ports
+from manylab.system.http import status_of
+
+_PATIENCE = 5.0  # seconds
+
+
+@check(
+    "port-taken",
+    "The port is free, or the site's own",
+    why=(
+        "Only one program can listen on a port: with another one there the site cannot start, or people reach "
+        "something else."
+    ),
+    mend="stop the other program, or choose another port: sudo manylab config set http.port 8001 && sudo manylab apply",
+)
+def port_taken(scene: Scene) -> Iterator[Finding]:
+    if scene.parts.running:
+        if scene.layout.system:
+            scene.need_root()
+        port, proxy = scene.config.http.port, scene.parts.pid("proxy")
+        owners = {
+            found.pid
+            for found in psutil.net_connections("tcp")
+            if found.status == psutil.CONN_LISTEN and found.laddr and found.laddr.port == port
+        }
+        if proxy is not None and owners and proxy not in owners:
+            yield problem(f"port {port} is used by {ports.holder(port)}, not by the site's proxy")
+        return
+    try:
+        ports.check_free(str(scene.config.http.address), scene.config.http.port)
+    except ManylabError as error:
+        yield problem(error.message, error.hint)
+
+
+@check(
+    "hub-silent",
+    "The hub answers at the site's address",
+    why="When the hub does not answer nobody can sign in or start a server, although every process may be there.",
+    mend="sudo manylab logs hub; sudo manylab restart",
+)
+def hub_silent(scene: Scene) -> Iterator[Finding]:
+    scene.need_running()
+    url = f"{local_url(scene.config)}hub/health"
+    status = status_of(url, timeout=_PATIENCE)
+    if status != 200:
+        yield problem(f"{url} does not answer" if status == 0 else f"{url} answers with status {status}")
+
+
+class _Unix(http.client.HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def __init__(self, path: Path, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+def routes(api: Path, token: str) -> dict[str, Any]:
+    """What the proxy sends where, by path. Raises OSError."""
+    connection = _Unix(api, _PATIENCE)
+    try:
+        connection.request("GET", "/api/routes", headers={"Authorization": f"token {token}"})
+        answer = connection.getresponse()
+        body = answer.read()
+        if answer.status != 200:
+            raise ConnectionError(f"the proxy's API answers with status {answer.status}")
+        found: dict[str, Any] = json.loads(body)
+        return found
+    finally:
+        connection.close()
+
+
+def missing_routes(have: Iterable[str], base_url: str, servers: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Paths that should have a route and have none: the hub's, and each running server's. Pure."""
+    known = {"/" + path.strip("/") for path in have}
+    base = base_url.strip("/")
+    root = f"/{base}" if base else ""
+    wanted = [
+        root or "/",
+        *(f"{root}/user/{one['user']}" + (f"/{one['server']}" if one["server"] else "") for one in servers),
+    ]
+    return [path for path in wanted if path not in known]
+
+
+@check(
+    "proxy-routes",
+    "The proxy knows the way to the hub and to every running server",
+    why="A proxy without routes answers everything with an error page, while the hub believes that all is well.",
+    mend="sudo manylab restart (people's servers go on)",
+)
+def proxy_routes(scene: Scene) -> Iterator[Finding]:
+    servers = scene.servers
+    token = scene.layout.hub_proxy_token.read_text(encoding="ascii").strip()
+    try:
+        found = routes(scene.layout.proxy_api_socket, token)
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        yield problem(f"the proxy's API does not answer: {error}")
+        return
+    left = missing_routes(found, str(scene.config.http.base_url), servers)
+    if not found:
+        yield problem("the proxy has no routes at all")
+    elif left:
+        yield problem(f"the proxy has no route for {some(left)}")
+
+
+@check(
+    "plain-http",
+    "Passwords do not cross the network in the clear",
+    why="With http on an address that others can reach, everybody on the way can read passwords and be that person.",
+    mend=(
+        "set https.certificate and https.key, or listen on 127.0.0.1 behind a web server that speaks https; then "
+        "sudo manylab apply"
+    ),
+)
+def plain_http(scene: Scene) -> Iterator[Finding]:
+    settings = scene.config.http
+    if not settings.loopback and not scene.config.https.enabled:
+        yield warning(f"the site listens on {settings.address} without https (http.insecure = true)")
+
+
+@check(
+    "socket-dead",
+    "Every socket of the site has somebody behind it",
+    why="A socket file whose process is gone makes those who use it wait and then fail.",
+    mend="sudo manylab restart",
+)
+def socket_dead(scene: Scene) -> Iterator[Finding]:
+    scene.need_running()
+    layout = scene.layout
+    for path in (layout.hub_socket, layout.proxy_api_socket, layout.warden_socket):
+        try:
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.settimeout(_PATIENCE)
+                probe.connect(str(path))
+        except FileNotFoundError:
+            yield problem(f"{path} is not there")
+        except OSError as error:
+            yield problem(f"nobody answers on {path}: {error.strerror or error}")
+
+
+def listed_missing(servers: Iterable[Mapping[str, Any]], there: Iterable[str]) -> list[str]:
+    """Sockets of running servers that are not there. Pure."""
+    known = set(there)
+    return [str(one["socket"]) for one in servers if str(one["socket"]) not in known]
+
+
+@check(
+    "server-socket",
+    "Every running server can be reached by the proxy",
+    why="A server whose socket is gone runs, uses memory, and answers nobody.",
+    mend="let the person stop and start the server (File > Hub Control Panel), or: sudo manylab restart",
+)
+def server_socket(scene: Scene) -> Iterator[Finding]:
+    servers = scene.servers
+    if not servers:
+        raise Skip("no server runs")
+    for path in listed_missing(servers, [str(one["socket"]) for one in servers if Path(str(one["socket"])).exists()]):
+        yield problem(f"{path} is not there although its server runs")

@@ -1,0 +1,124 @@
+"""What `status` tells of a site: quickly, from what runs and what is on disk, and only what this account may know."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from manylab.apply import generations
+from manylab.base.errors import ManylabError
+from manylab.cli.doctor import processes, versions
+from manylab.cli.doctor.follow import printable
+from manylab.cli.doctor.parts import RUNNING, UNKNOWN
+from manylab.cli.doctor.scene import Scene, Skip
+from manylab.model.hub import local_url
+from manylab.system.http import status_of
+
+# All of `status` should take less than a second, whatever hangs.
+_ANSWERS_WITHIN = 0.5
+
+
+def observe(scene: Scene) -> tuple[dict[str, Any], int]:
+    """Everything that is known, and the exit status as LSB has it."""
+    layout = scene.layout
+    parts = scene.parts
+    data: dict[str, Any] = {
+        "state": parts.text, "code": parts.code, "service": scene.installed.get("service", ""), "since": parts.since,
+        "parts": [part.as_json() for part in parts.parts], "versions": versions.observe(layout), "unknown": [],
+    }  # fmt: skip
+    if layout.system and not scene.root:
+        data["unknown"].append(
+            f"only root may know the address, the people and their servers ({layout.config_file} is private)"
+        )
+        return {**data, "code": UNKNOWN}, UNKNOWN
+    try:
+        address = local_url(scene.config)
+        data["address"] = address
+        if parts.running:
+            data["answers"] = status_of(f"{address}hub/health", timeout=_ANSWERS_WITHIN) == 200
+    except Skip as reason:
+        data["unknown"].append(str(reason))
+    try:
+        data["people"] = [person.name for person in scene.members]
+    except Skip as reason:
+        data["unknown"].append(str(reason))
+    data["servers"] = _servers(scene, data["unknown"]) if parts.code == RUNNING else []
+    generation = generations.current(layout)
+    data["generation"] = {"number": generation.number, "when": generation.when} if generation else None
+    return data, parts.code
+
+
+def _servers(scene: Scene, unknown: list[str]) -> list[dict[str, Any]]:
+    try:
+        found = scene.servers
+    except (ManylabError, Skip) as error:
+        unknown.append(str(error))
+        return []
+    used = processes.memory([int(one["pid"]) for one in found])
+    return [
+        {
+            "user": one["user"],
+            "server": one["server"],
+            "pid": one["pid"],
+            "since": one["since"],
+            "memory": used.get(int(one["pid"])),
+        }
+        for one in found
+    ]
+
+
+def as_text(data: Mapping[str, Any], now: float) -> str:
+    """The same for people. Pure."""
+    lines = [f"manylab is {data['state']}" + (f", for {duration(now - data['since'])}" if data.get("since") else "")]
+    if "address" in data:
+        silent = "" if data.get("answers", True) else "  (does not answer yet)"
+        lines.append(f"address     {data['address']}{silent}")
+    if data.get("generation"):
+        applied = time.strftime("%Y-%m-%d %H:%M", time.localtime(data["generation"]["when"]))
+        lines.append(f"generation  {data['generation']['number']}, applied {applied}")
+    if data["versions"]:
+        lines.append("versions    " + ", ".join(f"{name} {version}" for name, version in data["versions"].items()))
+    for part in data["parts"]:
+        pid = f"pid {part['pid']}" if part["pid"] else ""
+        restarts = f"started again {part['restarts']} times" if part["restarts"] else ""
+        lines.append(f"{part['name']:<12}" + ", ".join(filter(None, (part["state"], pid, restarts))))
+    if "people" in data:
+        lines.append(
+            f"people      {len(data['people'])} may sign in" + (f": {_names(data['people'])}" if data["people"] else "")
+        )
+    if data.get("servers"):
+        lines += [
+            "",
+            *table([("USER", "SERVER", "PID", "SINCE", "MEMORY"), *(_row(one, now) for one in data["servers"])]),
+        ]
+    elif data.get("servers") is not None and data["code"] == RUNNING:
+        lines.append("servers     none")
+    lines += [f"not known: {reason}" for reason in data["unknown"]]
+    return "\n".join(map(printable, lines))
+
+
+def _row(one: Mapping[str, Any], now: float) -> tuple[str, ...]:
+    memory = "gone" if one["memory"] is None else f"{one['memory'] / (1 << 20):.0f} MiB"
+    return one["user"], one["server"] or "(default)", str(one["pid"]), f"{duration(now - one['since'])} ago", memory
+
+
+def _names(people: Sequence[str], most: int = 12) -> str:
+    return ", ".join(people[:most]) + (" ..." if len(people) > most else "")
+
+
+def duration(seconds: float) -> str:
+    """Like "3 days", "2 h 5 min", "40 s". Pure."""
+    whole = max(0, int(seconds))
+    days, hours, minutes = whole // 86400, whole // 3600, whole // 60
+    if days >= 2:
+        return f"{days} days"
+    if hours:
+        return f"{hours} h {minutes % 60} min"
+    return f"{minutes} min" if minutes else f"{whole} s"
+
+
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows in columns that are as wide as what is in them. Pure."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -1,0 +1,169 @@
+"""status, logs, doctor: commands that look and change nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from manylab.base import names
+from manylab.base.errors import NeedsRoot, NotFound, NotInstalled
+from manylab.base.layout import Layout, system_layout
+from manylab.cli.app import JsonOption, app, command
+from manylab.cli.context import Context, make_context
+from manylab.cli.doctor import follow, report
+from manylab.cli.doctor import status as site_status
+from manylab.cli.doctor.checks import ALL
+from manylab.cli.doctor.parts import STOPPED
+from manylab.cli.doctor.scene import make_scene
+from manylab.cli.doctor.table import Examined, examine, examine_all
+from manylab.cli.result import Result
+from manylab.system import facts
+from manylab.system.run import clean_environment
+
+_PARTS = ("hub", "proxy", "warden", "servers")
+_NOBODY = "There is no site on this machine yet: sudo ./manylab up builds one and serves it."
+
+
+def looking(as_json: bool) -> Context:
+    """What a command that only looks is about: somebody without a site of their own means the machine's."""
+    context = make_context(as_json)
+    if context.root or exists(context.layout):
+        return context
+    override = os.environ.get("MANYLAB_ROOT")
+    machine = system_layout(Path(override).absolute() if override else Path("/"))
+    return dataclasses.replace(context, layout=machine) if exists(machine) else context
+
+
+def exists(layout: Layout) -> bool:
+    """Whether anything was ever applied there."""
+    return layout.rendered.is_dir()
+
+
+@command(app, "status", example="sudo manylab status")
+def status(as_json: JsonOption = False) -> Result:
+    """Show what runs, who is signed in, and which versions. Exit status: 0 running, 1 dead, 3 stopped, 4 not known."""
+    context = looking(as_json)
+    if not exists(context.layout):
+        return Result({"state": "stopped", "code": STOPPED, "site": False}, _NOBODY, STOPPED)
+    data, code = site_status.observe(make_scene(context.layout))
+    text = site_status.as_text(data, time.time())
+    if code == STOPPED:
+        text += (
+            f"\nStart it with: {'sudo ' if context.layout.system else ''}manylab {'start' if data['service'] else 'up'}"
+        )
+    return Result(data, text, code)
+
+
+@command(app, "doctor", example="sudo manylab doctor")
+def doctor(
+    everything: Annotated[bool, typer.Option("--all", help="Show every check, also those that found nothing.")] = False,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="ID", help="Make only this check; may be given several times.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> Result:
+    """Look for what is wrong, say why it matters and which command mends it. Exit status: 1 when there is a problem."""
+    context = looking(as_json)
+    scene = make_scene(context.layout)
+    examined: list[Examined]
+    if only:
+        if unknown := [one for one in only if one not in ALL]:
+            raise NotFound(f"there is no check {unknown[0]!r}", hint="'manylab doctor --all' shows them all")
+        examined = [examine(ALL[one], scene) for one in only]
+    else:
+        examined = list(examine_all(scene, ALL))
+    failed = any(item.level == "problem" for item in examined)
+    return Result(report.as_json(examined), report.as_text(examined, everything=everything), 1 if failed else 0)
+
+
+@command(app, "logs", example="sudo manylab logs -f hub")
+def logs(
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="[hub|proxy|warden|servers|NAME]",
+            help="One part, all servers, or one person's; without it, everything.",
+        ),
+    ] = "",
+    following: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on showing what is added, until Ctrl-C.")
+    ] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the last lines of each log.")] = 50,
+    # Not as_json: each line is a value of its own, and nothing follows the last.
+    json_lines: Annotated[bool, typer.Option("--json", help="Print one JSON value for each line.")] = False,
+) -> Result:
+    """Show what the hub, the proxy, the warden and people's servers have logged."""
+    context = looking(False)
+    if not exists(context.layout):
+        raise NotInstalled("there is no site on this machine yet", hint="sudo ./manylab up builds one and serves it")
+    if context.layout.system:
+        _need_root(context)
+    if what and what not in _PARTS:
+        names.account(what)
+    try:
+        if facts.read_installed(context.layout).get("service") == "systemd":
+            return Result(status=_journal(what, lines, following=following, as_json=json_lines))
+        _files(context.layout.logs, what, lines, following=following, as_json=json_lines)
+    except KeyboardInterrupt:
+        return Result()
+    except BrokenPipeError:  # `manylab logs | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return Result()
+
+
+def _need_root(context: Context) -> None:
+    if not context.root:
+        raise NeedsRoot("only root may read the logs of this site", hint="run it again with sudo in front")
+
+
+def _files(folder: Path, what: str, lines: int, *, following: bool, as_json: bool) -> None:
+    found = follow.chosen(folder, what)
+    if not found and not following:
+        raise NotFound(
+            f"there is no log of {what or 'this site'} in {folder}", hint="logs appear when the site is started"
+        )
+    several = what in ("", "servers") or len(found) > 1
+
+    def say(name: str, line: str) -> None:
+        if as_json:
+            print(json.dumps({"log": name, "line": line}, ensure_ascii=False), flush=True)
+        else:
+            print(f"{name} | {follow.printable(line)}" if several else follow.printable(line), flush=True)
+
+    follow.show(lambda: follow.chosen(folder, what), lines, follow=following, say=say)
+
+
+def journal_command(what: str, lines: int, *, following: bool, as_json: bool) -> Sequence[str]:
+    """journalctl with the units of a part. Pure.
+
+    A server's own lines come through the warden's connection to the journal, so that unit is shown for servers too.
+    """
+    units = {"": ["manylab.service", "manylab-*"], "servers": ["manylab-warden.service", "manylab-server-*.scope"]}
+    chosen = units.get(what) or (
+        [f"manylab-{what}.service"] if what in _PARTS else ["manylab-warden.service", f"manylab-server-{what}-*.scope"]
+    )
+    return (
+        "journalctl", *(f"--unit={unit}" for unit in chosen), f"--lines={lines}", "--no-pager",
+        *(["--follow"] if following else []), f"--output={'json' if as_json else 'short-iso'}",
+    )  # fmt: skip
+
+
+def _journal(what: str, lines: int, *, following: bool, as_json: bool) -> int:
+    # Not through system.run, which captures: this is shown as it comes.
+    process = subprocess.Popen(
+        journal_command(what, lines, following=following, as_json=as_json), env=clean_environment()
+    )
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.wait()  # the terminal told it too
+        return 0

@@ -1,0 +1,1 @@
+"""What tests of several folders share: a ready site on a throwaway machine, and the browser's side of HTTP."""

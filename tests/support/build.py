@@ -1,0 +1,81 @@
+"""How ready sites are made, so that the gigabyte of packages is fetched once for each Debian and not for each change.
+
+Three layers over a bare root, each made on a real machine and kept by the harness until its key changes:
+
+1. `packages`: `./manylab apply` from nothing, as root; key: the locks and the launcher. Then the site is taken away again and
+   what was downloaded stays.
+2. `init`: systemd or sysvinit, added by apt.
+3. `site`: `./manylab apply` with today's code; key: all of src/manylab.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from harness import Init, Machine, Root, installed, root_for
+from harness.roots import ADD_INIT, PACKAGES
+
+PROJECT = Path(__file__).resolve().parents[2]
+CHECKOUT = "/srv/manylab"
+# Whoever starts with nothing waits for the registries.
+FIRST_TIME = 1800.0
+STRIP = f"""
+set -e
+cd /opt/manylab/envs
+rm -rf hub server
+rm -rf /var/lib/manylab /etc/manylab /run/manylab /var/log/manylab {CHECKOUT} /etc/pam.d/manylab /etc/profile.d/manylab.sh
+rm -f /usr/local/bin/manylab
+for name in manylab manylab-proxy; do userdel "$name" 2>/dev/null || true; groupdel "$name" 2>/dev/null || true; done
+groupdel manylab-hub 2>/dev/null || true
+"""
+
+
+def digest(*paths: Path) -> str:
+    """Names the contents of files and folders."""
+    total = hashlib.sha256()
+    for path in paths:
+        files = sorted(file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts) if path.is_dir() else [path]
+        for file in files:
+            total.update(f"{file.relative_to(PROJECT)}\0".encode() + file.read_bytes() + b"\0")
+    return total.hexdigest()
+
+
+def put_project(machine: Machine) -> None:
+    """The checkout that is being tested, as it is now, to /srv/manylab."""
+    machine.run(["rm", "-rf", CHECKOUT])
+    machine.put_tree(PROJECT, CHECKOUT)
+
+
+def apply(machine: Machine) -> None:
+    """`./manylab apply` of the project that is being tested, as root."""
+    put_project(machine)
+    machine.run([f"{CHECKOUT}/manylab", "apply"], timeout=FIRST_TIME, cwd="/")
+
+
+def site_root(suite: str, init: Init = "none") -> Root:
+    """A root on which the site of this checkout stands, with an empty configuration; nothing runs."""
+    code = digest(PROJECT / "src" / "manylab", PROJECT / "manylab")
+    return installed(f"site-{suite}-{init}", code, with_packages(suite, init), apply, init=init)
+
+
+def with_packages(suite: str, init: Init = "none") -> Root:
+    """A root where everything that a site downloads is there already, and no site."""
+
+    def fetch(machine: Machine) -> None:
+        apply(machine)
+        machine.run(STRIP)
+
+    locks = sorted((PROJECT / "src" / "manylab" / "locks").glob("*.txt"))
+    locks += sorted((PROJECT / "src" / "manylab" / "locks").glob("*.json"))
+    locks = [lock for lock in locks if lock.name != "test.txt"]
+    filled = installed(f"packages-{suite}", digest(*locks, PROJECT / "manylab") + STRIP, root_for(suite, "none"), fetch)
+    if init == "none":
+        return filled
+    packages = " ".join(PACKAGES[init])
+
+    def add_init(machine: Machine) -> None:
+        machine.run(ADD_INIT.format(packages=packages), timeout=900)
+
+    with_init = installed(f"packages-{suite}-{init}", ADD_INIT + packages, filled, add_init)
+    return Root(with_init.name, init, with_init.layers)
