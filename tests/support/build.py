@@ -10,10 +10,12 @@ Three layers over a bare root, each made on a real machine and kept by the harne
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
-from harness import Init, Machine, Root, installed, root_for
+from harness import Init, Machine, Root, host, installed, layers, root_for
 from harness.roots import ADD_INIT, PACKAGES
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -59,6 +61,13 @@ def site_root(suite: str, init: Init = "none") -> Root:
     return installed(f"site-{suite}-{init}", code, with_packages(suite, init), apply, init=init)
 
 
+def _fetched(suite: str) -> tuple[str, str]:
+    """Name and key of the layer with everything that is downloaded."""
+    locks = PROJECT / "src" / "manylab" / "locks"
+    files = sorted(path for path in (*locks.glob("*.txt"), *locks.glob("*.json")) if path.name != "test.txt")
+    return f"packages-{suite}", digest(*files, PROJECT / "manylab") + STRIP
+
+
 def with_packages(suite: str, init: Init = "none") -> Root:
     """A root where everything that a site downloads is there already, and no site."""
 
@@ -66,10 +75,7 @@ def with_packages(suite: str, init: Init = "none") -> Root:
         apply(machine)
         machine.run(STRIP)
 
-    locks = sorted((PROJECT / "src" / "manylab" / "locks").glob("*.txt"))
-    locks += sorted((PROJECT / "src" / "manylab" / "locks").glob("*.json"))
-    locks = [lock for lock in locks if lock.name != "test.txt"]
-    filled = installed(f"packages-{suite}", digest(*locks, PROJECT / "manylab") + STRIP, root_for(suite, "none"), fetch)
+    filled = installed(*_fetched(suite), root_for(suite, "none"), fetch)
     if init == "none":
         return filled
     packages = " ".join(PACKAGES[init])
@@ -79,3 +85,30 @@ def with_packages(suite: str, init: Init = "none") -> Root:
 
     with_init = installed(f"packages-{suite}-{init}", ADD_INIT + packages, filled, add_init)
     return Root(with_init.name, init, with_init.layers)
+
+
+@contextlib.contextmanager
+def bare(suite: str) -> Iterator[Machine]:
+    """A bare root with the checkout in /srv/manylab, for a test that makes a site on it; only one at a time.
+
+    What such a test has downloaded when it ends well is what `with_packages` would have fetched, and becomes that layer.
+    """
+    name, key = _fetched(suite)
+    below = root_for(suite, "none")
+    with host.locked(f"build-{name}"), Machine(below) as machine:
+        put_project(machine)
+        yield machine
+        if layers.find(name, key, below) is None:
+            machine.run(STRIP)
+            machine.freeze(name, key)
+
+
+def personal(suite: str) -> Machine:
+    """A machine with a Python and the checkout, where root has no site; what a site would download waits in /srv/cache."""
+
+    def take_away(machine: Machine) -> None:
+        machine.run("mv /opt/manylab/cache /srv/cache && rm -rf /opt/manylab")
+        put_project(machine)
+
+    code = digest(PROJECT / "src" / "manylab", PROJECT / "manylab")
+    return Machine(installed(f"personal-{suite}", code, with_packages(suite), take_away))

@@ -18,7 +18,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator, Sequence
 from urllib.request import ProxyHandler, build_opener
 
@@ -29,8 +28,9 @@ from support.client import Client
 
 
 class Site:
-    """See the module's docstring. `config`: the text of manylab.toml; http.port is added to it. `user`: whose site
-    (a name: made with that account's own ./manylab, nothing of root's is there)."""
+    """See the module's docstring. `config`: the text of manylab.toml; http.port is added to it. `machine`: another machine
+    than the usual one; started and ended here unless it runs already.
+    """
 
     def __init__(self, suite: str = "bookworm", init: Init = "none", *, config: str = "", machine: Machine | None = None) -> None:
         self.suite, self.init, self.config_text = suite, init, config
@@ -40,7 +40,9 @@ class Site:
 
     def __enter__(self) -> Site:
         with contextlib.ExitStack() as stack:
-            self.machine = self._given or stack.enter_context(Machine(site_root(self.suite, self.init)))
+            self.machine = self._given or Machine(site_root(self.suite, self.init))
+            if not self.machine.leader:  # it is not running yet: then we also end it
+                stack.enter_context(self.machine)
             self.configure(self.config_text)
             self._stack = stack.pop_all()
         return self
@@ -130,7 +132,3 @@ class Site:
         """Raises TimedOut, naming what still runs."""
         wait_until(lambda: not self.left_behind(), timeout, lambda: "\n".join(map(str, self.left_behind())))
 
-
-def keeping() -> bool:
-    """Whether slow parts should print what they do: MANYLAB_TEST_VERBOSE=1."""
-    return bool(os.environ.get("MANYLAB_TEST_VERBOSE"))

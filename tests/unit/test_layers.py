@@ -21,7 +21,7 @@ NARROW = {
     "warden": {"manylab.base", "manylab.warden", "pamela"},
     "lab": {
         *("manylab.base", "manylab.lab", "jupyterlab", "jupyter_server", "jupyterhub", "jupyter_client"),
-        *("jupyter_core", "ipykernel", "tornado", "traitlets"),
+        *("jupyter_core", "ipykernel", "json5", "tornado", "traitlets"),
     },
 }
 READS = {

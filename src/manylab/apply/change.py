@@ -16,7 +16,7 @@ from manylab.base.errors import ManylabError, Unhealthy
 from manylab.base.layout import Layout
 from manylab.model.resources import Environment, File, Link, Resource, Service
 from manylab.plan.diff import Change
-from manylab.system import environments
+from manylab.system import environments, supervisor
 from manylab.system.environments import Say
 from manylab.system.files import write_file
 from manylab.system.observe import Machine
@@ -54,7 +54,7 @@ def _leftovers(site: Site) -> list[str]:
     return leftovers(before.paths, site.resources) if before is not None and not site.unsolved else []
 
 
-def apply_site(site: Site, say: Say, *, summary: str = "", start: bool = True) -> Outcome:
+def apply_site(site: Site, say: Say, *, summary: str = "", start: bool = True, record: bool = True) -> Outcome:
     """Solve, make and record. The caller holds the site's lock.
 
     start: start and restart services, and look whether the site answers; without it only what they read is made.
@@ -67,10 +67,11 @@ def apply_site(site: Site, say: Say, *, summary: str = "", start: bool = True) -
     environments.sweep(site.layout.envs, wanted)
     machine = machine_for(site, say)
     resources: list[Resource] = [item for item in site.resources if start or not isinstance(item, Service)]
+    ran_before = supervisor.guardian(site.layout.supervisor_run)
     try:
         changes = converge(resources, machine, _leftovers(site))
         if start:
-            health.settle(site, machine, changes)
+            health.settle(site, machine, changes, ran_before)
             if changes and health.should_serve(site, machine):
                 health.wait(site, HEALTHY_WITHIN)
     except ManylabError as error:
@@ -80,10 +81,10 @@ def apply_site(site: Site, say: Say, *, summary: str = "", start: bool = True) -
         _put_back(site, before, say)
         raise Unhealthy(
             f"{error.message} (generation {before.number} is in use again)",
-            hint="see 'manylab logs'; manylab.toml was left as you wrote it: correct it, then run 'manylab apply' again",
+            hint="see 'manylab logs'; manylab.toml is as you wrote it: correct it, then run 'manylab apply' again",
         ) from error
     recorded = None
-    if before is None or before.digest != site.digest:
+    if record and (before is None or before.digest != site.digest):
         recorded = generations.record(
             site.layout,
             digest=site.digest,
@@ -112,7 +113,7 @@ def _put_back(site: Site, generation: Generation, say: Say) -> None:
     old = of_generation(site.layout, generation)
     machine = machine_for(old, say)
     changes = converge(old.resources, machine, leftovers(generations_paths(site), old.resources))
-    health.settle(old, machine, changes)
+    health.settle(old, machine, changes, supervisor.guardian(site.layout.supervisor_run))
 
 
 def generations_paths(site: Site) -> list[str]:

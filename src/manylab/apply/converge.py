@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from manylab.apply import made
 from manylab.base.errors import NotConverged
-from manylab.model.resources import File, Link, Resource
+from manylab.model.resources import Account, File, Group, Link, Resource
 from manylab.plan.diff import Change, diff
 from manylab.system.files import observe_file, remove_path
 from manylab.system.observe import Machine, act, observe
@@ -35,6 +36,8 @@ def converge(resources: Iterable[Resource], machine: Machine, leftovers: Sequenc
         if change is None:
             continue
         machine.say(f"{change.action} {change.key}")
+        if have is None and isinstance(want, Account | Group):
+            made.remember(machine.layout, want.key)
         act(want, have, machine)
         left = diff(want, observe(want, machine))
         if left is not None:

@@ -119,9 +119,14 @@ def record(
         str(item.path) for item in resources if isinstance(item, File | Link) and not getattr(item, "volatile", False)
     )
     meta = {
-        "number": number, "when": time.time(), "digest": digest, "version": version, "source_digest": [[list(parts), digest] for parts, digest in source_digest.items()], "summary": summary,
+        "number": number,
+        "when": time.time(),
+        "digest": digest,
+        "version": version,
+        "source_digest": [[list(parts), named] for parts, named in source_digest.items()],
+        "summary": summary,
         "paths": paths,
-    }  # fmt: skip
+    }
     write_file(building / "meta.json", json.dumps(meta, indent=1) + "\n", 0o600)
     building.rename(folder)
     make_link(Link(layout.generations / "current", str(number)))

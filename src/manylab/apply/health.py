@@ -15,7 +15,7 @@ from manylab.system.http import status_of
 from manylab.system.observe import Machine
 
 
-def settle(site: Site, machine: Machine, changes: Sequence[Change]) -> None:
+def settle(site: Site, machine: Machine, changes: Sequence[Change], ran_before: int | None) -> None:
     """Under the supervisor: have it restart the parts whose inputs changed.
 
     systemd's units are resources and are settled already.
@@ -24,7 +24,7 @@ def settle(site: Site, machine: Machine, changes: Sequence[Change]) -> None:
         change.key.startswith(f"file {site.layout.systemd_units}") for change in changes
     ):
         machine.services.daemon_reload()
-    if changes and supervisor.reload(site.layout.supervisor_run):
+    if changes and ran_before is not None and supervisor.reload(site.layout.supervisor_run):
         machine.say("restart what the change concerns")
 
 

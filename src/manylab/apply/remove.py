@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from manylab.apply import generations
+from manylab.apply import generations, made
 from manylab.apply.lock import exclusive
 from manylab.base.errors import AlreadyRunning, NeedsRoot
 from manylab.base.layout import Layout
@@ -32,10 +33,10 @@ _UNITS = (
 def uninstall(layout: Layout, *, purge: bool, wait: float, say: Say) -> list[str]:
     """Stop the site and remove it; returns the paths and accounts that were removed.
 
-    Kept without `purge`: the configuration and the state (database, generations, locks). Never touched: homes,
-    people's accounts, and the
-    site's group, which may have been there before. Raises NeedsRoot, and AlreadyRunning while somebody serves the
-    site in a terminal.
+    Kept without `purge`: the configuration, the state (database, generations, locks) and the site's group. Never
+    touched: homes, people's accounts, and what was there before manylab.
+
+    Raises NeedsRoot, and AlreadyRunning while somebody serves the site in a terminal.
     """
     if layout.system and os.getuid() != 0:
         raise NeedsRoot("removing a site needs root", hint="run it again with sudo in front")
@@ -60,6 +61,7 @@ def _uninstall(layout: Layout, *, purge: bool, say: Say) -> list[str]:
         for name in ("manylab", *(unit.removesuffix(".service") for unit in _UNITS[1:4] if service == "systemd")):
             manager.disable(name)
     removed = []
+    keys = made.read(layout)
     for path in _paths(layout, purge=purge):
         if path.is_symlink() or path.exists():
             say(f"remove {path}")
@@ -69,7 +71,9 @@ def _uninstall(layout: Layout, *, purge: bool, say: Say) -> list[str]:
         assert manager is not None
         manager.daemon_reload()
     if layout.system:
-        removed += _remove_accounts(say)
+        # The site's group says who may sign in: like the configuration, it is for good only with --purge.
+        own = {f"account {HUB_ACCOUNT}", f"account {PROXY_ACCOUNT}", f"group {HUB_GROUP}", f"group {PROXY_GROUP}"}
+        removed += _remove_accounts([key for key in keys if purge or key in own], say)
     return removed
 
 
@@ -97,21 +101,22 @@ def _paths(layout: Layout, *, purge: bool) -> list[Path]:
     return [*outside, layout.program, layout.logs, *(inside if purge else kept_apart)]
 
 
-def _remove_accounts(say: Say) -> list[str]:
+def _remove_accounts(keys: Sequence[str], say: Say) -> list[str]:
+    """Accounts before groups: a group that is somebody's primary one cannot go."""
     removed = []
-    for name in (HUB_ACCOUNT, PROXY_ACCOUNT):
-        person = accounts.find_person(name)
-        # Only ours: a person may have had that name before.
-        if person is not None and person.shell == accounts.NOLOGIN:
-            say(f"remove account {name}")
+    for key in sorted(keys):
+        kind, _, name = key.partition(" ")
+        person = accounts.find_person(name) if kind == "account" else None
+        if person is not None:
+            say(f"remove {key}")
             _end_processes(person.uid)
             run(["userdel", name])
-            removed.append(f"account {name}")
-    for name in (HUB_GROUP, PROXY_GROUP):
-        if accounts.group_exists(name):
-            say(f"remove group {name}")
+        elif kind == "group" and accounts.group_exists(name):
+            say(f"remove {key}")
             run(["groupdel", name])
-            removed.append(f"group {name}")
+        else:
+            continue
+        removed.append(key)
     return removed
 
 

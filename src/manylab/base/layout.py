@@ -122,6 +122,11 @@ class Layout:
         """How the site is installed as a service: {"service": "systemd" | "sysv", ...}; absent when it is not."""
         return self.state / "installed.json"
 
+    @property
+    def made_json(self) -> Path:
+        """Which accounts and groups manylab made, for uninstall; those that were there before are not in it."""
+        return self.state / "made.json"
+
     # run
     @property
     def apply_lock(self) -> Path:

@@ -21,7 +21,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="rich",
-    help="One Linux machine as a multi-user JupyterLab.\n\n[bold]sudo ./manylab up[/] builds what is missing and serves; [bold]sudo manylab user add alice[/] lets alice in.",
+    help="One Linux machine as a multi-user JupyterLab.\n\n"
+    "[bold]sudo ./manylab up[/] builds what is missing and serves; [bold]sudo manylab user add alice[/] lets alice in.",
 )
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of text.")]

@@ -47,24 +47,31 @@ def _packages(lock: str) -> dict[str, str]:
     return found
 
 
+_EMPTY: dict[str, object] = {"name": "", "generation": "", "packages": 0, "python": "", "path": "", "built": False}
+
+
+def _row(env: Environment) -> dict[str, object]:
+    return {
+        "name": env.name,
+        "generation": env.digest,
+        "packages": len(_packages(env.lock)),
+        "python": env.python_minor,
+        "path": str(env.path),
+        "built": env.path.exists(),
+    }
+
+
 @command(env_app, "list", example="manylab env list")
 def list_(as_json: JsonOption = False) -> Result:
     """List the environments, manylab's own included."""
     _, site = _site(as_json)
     found = _environments(site)
-    rows = [
-        {"name": env.name, "generation": env.digest, "packages": len(_packages(env.lock)), "python": env.python_minor, "path": str(env.path), "built": env.path.exists()}
-        for env in found.values()
-    ]  # fmt: skip
-    rows += [
-        {"name": asked.name, "generation": "", "packages": 0, "python": asked.python.minor, "path": "", "built": False}
-        for asked in site.unsolved
-    ]
+    rows = [_row(env) for env in found.values()]
+    rows += [{**_EMPTY, "name": asked.name, "python": asked.python.minor} for asked in site.unsolved]
     lines = [f"{'NAME':<16} {'PYTHON':<7} {'PACKAGES':<9} {'GENERATION':<13} BUILT"]
-    lines += [
-        f"{row['name']:<16} {row['python']:<7} {row['packages']:<9} {row['generation']:<13} {'yes' if row['built'] else 'no'}"
-        for row in rows
-    ]
+    for row in rows:
+        built = "yes" if row["built"] else "no"
+        lines.append(f"{row['name']:<16} {row['python']:<7} {row['packages']:<9} {row['generation']:<13} {built}")
     return Result({"environments": rows}, "\n".join(lines))
 
 

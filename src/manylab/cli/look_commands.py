@@ -81,8 +81,11 @@ def doctor(
         examined = [examine(ALL[one], scene) for one in only]
     else:
         examined = list(examine_all(scene, ALL))
+    text = report.as_text(examined, everything=everything)
+    if scene.layout.system and not scene.root and not only:
+        text += "\nOnly root can make them all: sudo manylab doctor"
     failed = any(item.level == "problem" for item in examined)
-    return Result(report.as_json(examined), report.as_text(examined, everything=everything), 1 if failed else 0)
+    return Result(report.as_json(examined), text, 1 if failed else 0)
 
 
 @command(app, "logs", example="sudo manylab logs -f hub")

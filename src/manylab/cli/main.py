@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from manylab.cli import config_wiring, env_commands, service_commands, site_commands, user_commands
+from manylab.cli import (
+    config_wiring,
+    env_commands,
+    look_commands,
+    service_commands,
+    site_commands,
+    test_command,
+    user_commands,
+)
 from manylab.cli.app import app
 
 # Importing a group's module registers its commands.
-GROUPS = (site_commands, user_commands, env_commands, config_wiring, service_commands)
+GROUPS = (site_commands, user_commands, env_commands, config_wiring, service_commands, look_commands, test_command)
 
 
 def main() -> int:

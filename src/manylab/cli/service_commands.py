@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from manylab.apply import change, remove
+from manylab.apply import change, health, remove
 from manylab.apply.change import Outcome
 from manylab.apply.site import look
 from manylab.base import names
@@ -89,7 +89,7 @@ def install(
             "started": "yes",
         }
         # Built before it is written down: should a download fail, nothing claims to be installed.
-        change.apply_site(look(context.layout), progress.say, start=False)
+        change.apply_site(look(context.layout), progress.say, start=False, record=False)
         _remember(context, **wanted)
         return change.apply_site(look(context.layout), progress.say, summary=f"install ({service})")
 
@@ -148,7 +148,7 @@ def uninstall(
     kept = (
         ""
         if purge
-        else f"\nConfiguration and state are kept: {context.layout.config}, {context.layout.state} (--purge removes them)."
+        else f"\nConfiguration and state stay: {context.layout.config}, {context.layout.state} (--purge removes them)."
     )
     return Result({"removed": removed, "purged": purge}, f"Removed {len(removed)} things." + kept)
 
@@ -163,6 +163,7 @@ def start(as_json: JsonOption = False) -> Result:
         ports.check_free(str(config.http.address), config.http.port)
     manager.start("manylab")
     _remember(context, started="yes")
+    health.wait(look(context.layout), change.HEALTHY_WITHIN)
     return Result({"started": True, "url": local_url(config)}, f"Running at {local_url(config)}")
 
 
@@ -183,6 +184,7 @@ def restart(as_json: JsonOption = False) -> Result:
     context = _root(as_json)
     _manager(context).restart("manylab")
     _remember(context, started="yes")
+    health.wait(look(context.layout), change.HEALTHY_WITHIN)
     return Result({"restarted": True}, "Restarted; people's servers went on.")
 
 

@@ -79,15 +79,15 @@ def history(as_json: JsonOption = False) -> Result:
         context.need_root("reading the generations")
     now = generations.current(context.layout)
     found = generations.read_all(context.layout)
-    data = [
-        {"number": item.number, "when": item.when, "version": item.version, "summary": item.summary, "current": now is not None and item.number == now.number}
-        for item in found
-    ]  # fmt: skip
-    lines = [
-        f"{'*' if row['current'] else ' '} {row['number']:>4}  {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(float(str(row['when']))))}  {row['summary']}"
-        for row in data
-    ]
-    return Result({"generations": data}, "\n".join(lines) or "Nothing was applied yet.")
+    rows = []
+    lines = []
+    for item in found:
+        current = now is not None and item.number == now.number
+        row = {"number": item.number, "when": item.when, "version": item.version, "summary": item.summary}
+        rows.append({**row, "current": current})
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(item.when))
+        lines.append(f"{'*' if current else ' '} {item.number:>4}  {when}  {item.summary}")
+    return Result({"generations": rows}, "\n".join(lines) or "Nothing was applied yet.")
 
 
 @command(app, "rollback", example="sudo manylab rollback 3")
@@ -155,4 +155,4 @@ def serve(site: Site, verbose: bool) -> None:
         "--foreground",
         *(["--verbose"] if verbose else []),
     ]
-    os.execve(python, argv, clean_environment(network_environment()))
+    os.execve(python, argv, clean_environment(network_environment()))  # noqa: S606 (no shell is wanted)

@@ -33,7 +33,7 @@ def accounts(config: Config, facts: Facts) -> Iterator[Resource]:
 
 def run_directories(facts: Facts, layout: Layout) -> tuple[Directory, ...]:
     """Folders under /run, which are gone after a reboot: whatever starts the site makes them first."""
-    (hub, hub_group), (proxy, proxy_group) = owners(facts)
+    (hub, hub_group), (proxy, _) = owners(facts)
     root = "root" if facts.system else ""
     return (
         Directory(layout.run, 0o755, root, root),

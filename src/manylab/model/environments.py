@@ -22,6 +22,9 @@ FORMAT = 3
 HUB, SERVER, PROXY, DEFAULT = "hub", "server", "proxy", "default"
 SCIENTIFIC = "scientific"
 
+# As ipykernel's own spec has it; without frozen modules the debugger sees the standard library.
+_KERNEL = ("-Xfrozen_modules=off", "-m", "ipykernel_launcher", "-f", "{connection_file}")
+
 # manylab's own code inside its environments. A person's server needs little of it, so that most upgrades leave their
 # environment alone.
 OWN_CODE: dict[str, tuple[str, ...]] = {HUB: ("*",), SERVER: ("base", "lab")}
@@ -100,14 +103,12 @@ def kernel_spec(environment: Environment, layout: Layout) -> File:
     default = environment.name == DEFAULT
     folder = "python3" if default else f"manylab-{environment.name}"
     spec = {
-        "argv": [
-            str(environment.path / "bin/python"), "-Xfrozen_modules=off", "-m", "ipykernel_launcher", "-f", "{connection_file}",
-        ],
+        "argv": [f"{environment.path}/bin/python", *_KERNEL],
         "display_name": "Python 3" if default else f"Python 3 ({environment.name})",
         "language": "python",
         "metadata": {"debugger": True},
         "env": {"PATH": f"{environment.path}/bin:${{PATH}}"},
-    }  # fmt: skip
+    }
     return File(layout.jupyter_data / "kernels" / folder / "kernel.json", json.dumps(spec, indent=1) + "\n")
 
 

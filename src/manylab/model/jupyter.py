@@ -19,7 +19,7 @@ def resources(config: Config, built: Sequence[Environment], layout: Layout) -> I
     # Without this file Jupyter tries to carry over settings of IPython 3, into a folder that nobody may write.
     yield File(layout.jupyter_config / "migrated", "\n")
     overrides: dict[str, dict[str, object]] = {
-        # The Lab would ask everybody whether to fetch news from the network, and look for a newer version that people cannot install.
+        # The Lab would ask everybody whether to fetch news from the network, and look for a newer version of itself.
         "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
     }
     if config.site.language != "auto":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Union
 
 
 @dataclass(frozen=True)
@@ -138,4 +137,4 @@ class Service:
         return f"service {self.name}"
 
 
-Resource = Union[Directory, File, Secret, Link, Group, Account, Environment, Service]
+Resource = Directory | File | Secret | Link | Group | Account | Environment | Service

@@ -125,7 +125,7 @@ StartLimitIntervalSec=0
 
 [Service]
 Type={"notify" if program.notify else "exec"}
-ExecStart={" ".join(quote(word, command=True) for word in program.argv)}
+{_before(program)}ExecStart={" ".join(quote(word, command=True) for word in program.argv)}
 WorkingDirectory=/
 Restart=always
 RestartSec=2
@@ -133,6 +133,13 @@ TimeoutStartSec={program.ready_timeout + 30:g}
 TimeoutStopSec={program.stop_timeout:g}
 UMask={program.umask}
 {_environment(program)}{_identity(program)}{_hardening(program)}"""
+
+
+def _before(program: Program) -> str:
+    if program.ready_socket is None or not program.confine:
+        return ""
+    # configurable-http-proxy goes on without its API when it finds the socket of one that was killed.
+    return f"ExecStartPre=/bin/rm -f {quote(program.ready_socket, command=True)}\n"
 
 
 def _environment(program: Program) -> str:
@@ -155,12 +162,18 @@ def _identity(program: Program) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
+# configurable-http-proxy ends with status 2 when it is told to end.
+_CLEAN_EXIT = {"proxy": 2}
+
+
 def _hardening(program: Program) -> str:
     kill = (
         "# People's servers are not ended with it.\nKillMode=process\n"
         if program.keeps_children
         else "KillMode=mixed\n"
     )
+    if program.name in _CLEAN_EXIT:
+        kill += f"SuccessExitStatus={_CLEAN_EXIT[program.name]}\n"
     if not program.confine:
         # Scopes are started by a child of the warden: whatever it is denied, people's servers would be denied too.
         return (

@@ -68,6 +68,7 @@ def start(service: Service, log: Path, mark: str) -> Identity | None:
 
     Raises OSError or KeyError when it cannot be started. The caller reaps.
     """
+    remove_stale_socket(service)
     output = open_log(log)
     try:
         process = subprocess.Popen(
@@ -85,6 +86,20 @@ def start(service: Service, log: Path, mark: str) -> Identity | None:
         os.close(output)
     process.returncode = 0  # not Popen but the loop collects it: a second waitpid could take somebody else's status
     return processes.identify(process.pid)
+
+
+def remove_stale_socket(service: Service) -> None:
+    """Take away a socket that nobody answers: configurable-http-proxy goes on without its API when it finds one."""
+    if service.ready_socket is None or not Path(service.ready_socket).is_socket():
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(_PROBE_TIMEOUT)
+        try:
+            connection.connect(service.ready_socket)
+        except ConnectionRefusedError:
+            Path(service.ready_socket).unlink(missing_ok=True)
+        except OSError:
+            return
 
 
 def is_ready(service: Service) -> bool:

@@ -73,10 +73,9 @@ def make_group(want: Group) -> None:
 def make_account(want: Account) -> None:
     """Add the system account, or put it into its groups."""
     if observe_account(want) is None:
-        run(
-            ["useradd", "--system", "--no-create-home", "--home-dir", want.home, "--shell", NOLOGIN, "--gid", want.group,
-             *(["--groups", ",".join(want.groups)] if want.groups else []), "--comment", "manylab", want.name]
-        )  # fmt: skip
+        groups = ["--groups", ",".join(want.groups)] if want.groups else []
+        home = ["--no-create-home", "--home-dir", want.home, "--shell", NOLOGIN, "--comment", "manylab"]
+        run(["useradd", "--system", *home, "--gid", want.group, *groups, want.name])
         return
     run(
         [

@@ -25,9 +25,12 @@ MARKER = "manylab-environment.json"
 # Downloading the scientific set over a slow line takes a while; two hours is a line that is as good as dead.
 BUILD_TIMEOUT = 2 * 3600.0
 
+_WHEELS_ONLY = ("--only-binary", ":all:")
+_NPM_OPTIONS = ("--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier")
+
 _NETWORK_TROUBLE = re.compile(
-    r"error sending request|dns error|Failed to fetch|Connection refused|timed out|tls handshake|certificate|ENOTFOUND|ECONNREFUSED|EAI_AGAIN"
-    r"|ETIMEDOUT|Could not connect|Network is unreachable",
+    r"error sending request|dns error|Failed to fetch|Connection refused|timed out|tls handshake|certificate"
+    r"|ENOTFOUND|ECONNREFUSED|EAI_AGAIN|ETIMEDOUT|Could not connect|Network is unreachable",
     re.IGNORECASE,
 )
 _DISK_FULL = re.compile(r"No space left on device|ENOSPC|Disk quota exceeded", re.IGNORECASE)
@@ -70,11 +73,8 @@ def solve(requirements: Sequence[str], *, python: str, cache: Path, network: dic
     Raises EnvironmentFailed with the solver's own reason, DownloadFailed when the registry cannot be reached.
     """
     say(f"solving {', '.join(requirements)}")
-    done = _uv(
-        ["pip", "compile", "-", "--generate-hashes", "--no-header", "--no-annotate", "--python", python, "--only-binary", ":all:"],
-        cache, network, say, input="\n".join(requirements) + "\n",
-    )  # fmt: skip
-    return done
+    options = ["--generate-hashes", "--no-header", "--no-annotate", "--python", python, *_WHEELS_ONLY]
+    return _uv(["pip", "compile", "-", *options], cache, network, say, input="\n".join(requirements) + "\n")
 
 
 def build(want: Environment, *, cache: Path, network: dict[str, str], say: Say) -> None:
@@ -89,10 +89,8 @@ def build(want: Environment, *, cache: Path, network: dict[str, str], say: Say) 
     _uv(["venv", "--quiet", "--no-project", "--python", want.python, str(want.path)], cache, network, say)
     lock = want.path / "manylab-lock.txt"
     write_file(lock, want.lock, 0o644)
-    _uv(
-        ["pip", "sync", "--require-hashes", "--only-binary", ":all:", "--compile-bytecode", "--python", str(want.path / "bin/python"), str(lock)],
-        cache, network, say,
-    )  # fmt: skip
+    options = ["--require-hashes", *_WHEELS_ONLY, "--compile-bytecode", "--python", str(want.path / "bin/python")]
+    _uv(["pip", "sync", *options, str(lock)], cache, network, say)
     site_packages = next((want.path / "lib").glob("python3*/site-packages"))
     if want.npm is not None:
         _install_npm(want, site_packages, cache, network, say)
@@ -142,7 +140,8 @@ def explain(error: CommandFailed) -> EnvironmentFailed | DownloadFailed | DiskFu
     if _NETWORK_TROUBLE.search(text):
         return DownloadFailed(
             f"a package registry could not be reached: {text}",
-            hint="check the network; set HTTPS_PROXY, PIP_INDEX_URL and SSL_CERT_FILE, or [mirrors] in manylab.toml, then run it again",
+            hint="check the network; set HTTPS_PROXY, PIP_INDEX_URL and SSL_CERT_FILE, or [mirrors] in manylab.toml, "
+            "then run it again",
         )
     return EnvironmentFailed(text, hint="what was in use is untouched")
 
@@ -154,13 +153,15 @@ def _install_npm(want: Environment, site_packages: Path, cache: Path, network: d
     package, lock = want.npm
     write_file(want.path / "package.json", package, 0o644)
     write_file(want.path / "package-lock.json", lock, 0o644)
+    npm = str(node / "lib/node_modules/npm/bin/npm-cli.js")
     say("npm: installing the proxy")
     try:
         run(
-            [str(node / "bin/node"), str(node / "lib/node_modules/npm/bin/npm-cli.js"), "ci", "--omit=dev", "--ignore-scripts", "--no-audit",
-             "--no-fund", "--no-update-notifier", "--cache", str(cache / "npm")],
-            cwd=want.path, env=network, timeout=BUILD_TIMEOUT,
-        )  # fmt: skip
+            [str(node / "bin/node"), npm, "ci", *_NPM_OPTIONS, "--cache", str(cache / "npm")],
+            cwd=want.path,
+            env=network,
+            timeout=BUILD_TIMEOUT,
+        )
     except CommandFailed as error:
         raise explain(error) from error
     # Headers and documentation of Node are of no use to a proxy, and are a third of its size.

@@ -65,7 +65,7 @@ def observe_file(path: Path) -> File | Link | Directory | None:
     if not stat.S_ISREG(status.st_mode):
         return Directory(path, mode, owner, group)
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb") as handle:
+    with os.fdopen(descriptor, "rb") as handle:
         content = handle.read().decode("utf-8", errors="replace")
     return File(path, content, mode, owner, group)
 
@@ -81,7 +81,7 @@ def write_file(path: Path, content: str, mode: int, owner: str = "", group: str 
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             descriptor = os.open(temporary, flags, 0o600, dir_fd=folder)
             try:
-                with open(descriptor, "wb") as handle:
+                with os.fdopen(descriptor, "wb") as handle:
                     handle.write(content.encode("utf-8"))
                     handle.flush()
                     if (uid, gid) != (-1, -1):

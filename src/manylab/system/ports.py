@@ -32,7 +32,7 @@ def check_free(address: str, port: int) -> None:
             if error.errno == errno.EADDRINUSE:
                 raise PortTaken(
                     f"port {port} on {address} is used by {holder(port)}",
-                    hint=f"stop it, or choose another port: manylab config set http.port {port + 1 if port < 65535 else 8000}",
+                    hint=f"stop it, or choose another port: manylab config set http.port {port % 65535 + 1}",
                     port=port,
                 ) from None
             if error.errno == errno.EACCES:

@@ -65,9 +65,6 @@ def environment(
     found.pop("UV_NATIVE_TLS", None)  # uv's older name, which it warns about
     if mirrors.npm:
         found["npm_config_registry"] = mirrors.npm
-    # Where a package is found must not depend on where manylab was started, and everything is locked by hash anyway.
-    for name in ("PIP_FIND_LINKS", "UV_FIND_LINKS"):
-        found.pop(name, None)
     return found
 
 

@@ -59,12 +59,11 @@ def sign_in(entry: Shadow, today: int) -> str:
 
 def _members(scene: Scene, *states: str) -> Iterator[tuple[str, str]]:
     """Members for whom signing in ends in one of these states."""
-    names = scene.member_names
     scene.need_root()
     if str(scene.config.people.authenticator) != "pam":
         raise Skip("people do not sign in with passwords of this machine")
     entries = parse_shadow(Path("/etc/shadow").read_text(encoding="utf-8", errors="replace"))
-    for name in names:
+    for name in (person.name for person in scene.people):
         state = sign_in(entries[name], int(time.time() // _DAY)) if name in entries else ""
         if state in states:
             yield name, state
@@ -135,8 +134,8 @@ def account_wrong(scene: Scene) -> Iterator[Finding]:
     mend="sudo gpasswd --delete NAME GROUP",
 )
 def member_system(scene: Scene) -> Iterator[Finding]:
-    names = scene.member_names
-    low = [person.name for person in scene.members if person.uid < scene.site.facts.min_uid or person.uid == 65534]
+    names, people = scene.member_names, scene.people
+    low = [person.name for person in scene.members if person not in people]
     gone = sorted(set(names) - {person.name for person in scene.members})
     for name in low:
         yield warning(

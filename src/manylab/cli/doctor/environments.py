@@ -115,7 +115,7 @@ def env_unreadable(scene: Scene) -> Iterator[Finding]:
     for name, bits in _bits(scene):
         if bits.unreadable:
             yield problem(
-                f"environment {name}: {len(bits.unreadable)} files are not readable for everybody: {bits.unreadable[0]}",
+                f"environment {name}: {len(bits.unreadable)} files are not readable by all: {bits.unreadable[0]}",
                 f"sudo chmod -R a+rX {scene.built(name)}",
             )
 

@@ -11,7 +11,7 @@ from manylab.apply.site import config_text
 from manylab.base.errors import ManylabError
 from manylab.cli.doctor import processes
 from manylab.cli.doctor.paths import some, too_open
-from manylab.cli.doctor.scene import Scene, Skip
+from manylab.cli.doctor.scene import COOKIE_SECRET, PROXY_TOKEN, Scene, Skip
 from manylab.cli.doctor.table import Finding, check, problem, warning
 from manylab.config import walk
 from manylab.config.load import parse
@@ -126,14 +126,21 @@ def found_in(text: bytes, secrets: Mapping[str, str]) -> list[str]:
     return [name for name, value in secrets.items() if value.encode() in text]
 
 
+def renewal(name: str) -> str:
+    """How a secret that others may have seen is replaced. Pure."""
+    again = "&& sudo manylab apply && sudo manylab restart"
+    if name == PROXY_TOKEN:
+        return f"sudo rm /var/lib/manylab/hub/proxy_token /var/lib/manylab/proxy/token.env {again}"
+    if name == COOKIE_SECRET:
+        return f"sudo rm /var/lib/manylab/hub/cookie_secret {again} (everybody signs in again)"
+    return "let that person stop and start the server: File > Hub Control Panel"
+
+
 @check(
     "secrets-in-argv",
     "No process has a secret among its arguments",
     why="Every account of this machine can read the arguments of every process.",
-    mend=(
-        "end that process, then make new secrets: sudo rm /var/lib/manylab/hub/proxy_token "
-        "/var/lib/manylab/proxy/token.env && sudo manylab apply && sudo manylab restart"
-    ),
+    mend="end that process, then make a new secret",
 )
 def secrets_in_argv(scene: Scene) -> Iterator[Finding]:
     secrets = scene.secrets
@@ -141,17 +148,16 @@ def secrets_in_argv(scene: Scene) -> Iterator[Finding]:
         raise Skip("there are no secrets yet")
     for pid in processes.pids():
         for name in found_in(processes.command_line(pid), secrets):
-            yield problem(f"{name} is among the arguments of process {pid}")
+            yield problem(
+                f"{name} is among the arguments of process {pid}", f"sudo kill {pid}; a new secret: {renewal(name)}"
+            )
 
 
 @check(
     "secrets-in-logs",
     "No log has a secret in it",
     why="Logs are read by more people than secrets are for, and are sent to others when something is wrong.",
-    mend=(
-        "remove the lines from the log, then make new secrets: sudo rm /var/lib/manylab/hub/proxy_token "
-        "/var/lib/manylab/proxy/token.env && sudo manylab apply && sudo manylab restart"
-    ),
+    mend="remove the line from the log, then make a new secret",
 )
 def secrets_in_logs(scene: Scene) -> Iterator[Finding]:
     secrets = scene.secrets
@@ -159,7 +165,7 @@ def secrets_in_logs(scene: Scene) -> Iterator[Finding]:
         raise Skip("there are no secrets yet")
     for name, text in _logs(scene):
         for secret in found_in(text, secrets):
-            yield problem(f"{secret} is in {name}")
+            yield problem(f"{secret} is in {name}", f"remove the line there; a new secret: {renewal(secret)}")
 
 
 def _logs(scene: Scene) -> Iterator[tuple[str, bytes]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,11 +12,13 @@ from pathlib import Path
 # Bytes read at a time; a line that is longer comes in pieces.
 _CHUNK = 1 << 16
 _LOOK_EVERY = 0.3  # seconds
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def printable(text: str) -> str:
     """Without characters that a terminal obeys: people's servers write into these logs, and root reads them. Pure."""
-    return "".join(character if character.isprintable() or character == "\t" else "�" for character in text)
+    plain = _COLOUR.sub("", text)
+    return "".join(character if character.isprintable() or character == "\t" else "�" for character in plain)
 
 
 def last_lines(path: Path, count: int) -> tuple[list[str], int]:

@@ -26,7 +26,7 @@ DOTFILES = (".profile", ".bash_profile", ".bash_login", ".bashrc", ".zshrc", ".z
     mend="sudo mkhomedir_helper NAME",
 )
 def home_missing(scene: Scene) -> Iterator[Finding]:
-    for person in scene.members:
+    for person in scene.people:
         if not person.home.is_dir():
             yield problem(
                 f"{person.name} has no home: {person.home} is not there", f"sudo mkhomedir_helper {person.name}"
@@ -36,7 +36,7 @@ def home_missing(scene: Scene) -> Iterator[Finding]:
 def judge_home(mode: int, owner: int, uid: int) -> tuple[str, bool]:
     """(what is wrong with a home, whether a server cannot work in it); ("", False) when nothing. Pure."""
     if owner != uid:
-        return f"belongs to {owner}", True
+        return f"belongs to uid {owner}", True
     if mode & 0o700 != 0o700:
         return f"has mode {stat.S_IMODE(mode):04o}: its owner cannot use it", True
     if mode & stat.S_IWOTH:
@@ -51,20 +51,25 @@ def judge_home(mode: int, owner: int, uid: int) -> tuple[str, bool]:
         "In a home of somebody else, or behind a folder that is closed, nothing can be saved and the server or its "
         "kernels fail."
     ),
-    mend="sudo chown NAME: HOME && sudo chmod 700 HOME",
+    mend="sudo chown NAME: HOME && sudo chmod u+rwx,o-w HOME",
 )
 def home_unusable(scene: Scene) -> Iterator[Finding]:
-    for person in scene.members:
+    for person in scene.people:
         if not person.home.is_dir():
             continue
         status = person.home.stat()
         wrong, severe = judge_home(status.st_mode, status.st_uid, person.uid)
-        if wrong:
-            shown = f"belongs to {owner_name(status.st_uid)}" if status.st_uid != person.uid else wrong
-            yield (problem if severe else warning)(
-                f"{person.home}, the home of {person.name}, {shown}",
-                f"sudo chown {person.name}: {person.home} && sudo chmod u+rwx,o-w {person.home}",
+        if status.st_uid != person.uid:
+            # No plain chown: the folder may well be somebody else's, or the system's.
+            yield problem(
+                f"{person.home}, the home of {person.name}, belongs to {owner_name(status.st_uid)}",
+                f"if nobody else uses it: sudo chown {person.name}: {person.home}; else give {person.name} another: "
+                f"sudo usermod --home /home/{person.name} {person.name} && sudo mkhomedir_helper {person.name}",
             )
+        elif wrong:
+            found = problem if severe else warning
+            mend = f"sudo chmod u+rwx,o-w {person.home}"
+            yield found(f"{person.home}, the home of {person.name}, {wrong}", mend)
         elif closed := first_closed(chain(person.home)[:-1]):
             yield problem(
                 f"{person.name} cannot pass {closed.path} on the way to {person.home}", f"sudo chmod o+x {closed.path}"
@@ -72,7 +77,7 @@ def home_unusable(scene: Scene) -> Iterator[Finding]:
 
 
 def _homes(scene: Scene) -> Iterator[tuple[str, Path]]:
-    for person in scene.members:
+    for person in scene.people:
         if person.home.is_dir():
             yield person.name, person.home
     if scene.layout.system and scene.root:
@@ -198,7 +203,7 @@ def kernel_shadowed(scene: Scene) -> Iterator[Finding]:
 _SHELL_LINES = {
     "PYTHONPATH": re.compile(r"^[^#\n]*\bPYTHONPATH=", re.MULTILINE),
     "PYTHONHOME": re.compile(r"^[^#\n]*\bPYTHONHOME=", re.MULTILINE),
-    "conda": re.compile(r"^[^#\n]*\bconda(?:\.sh|['\"]? shell\.|\s+activate)", re.MULTILINE),
+    "conda": re.compile(r">>> (?:conda|mamba) initialize >>>|^[^#\n]*\bconda(?:\.sh|\s+activate)", re.MULTILINE),
     "JUPYTER_*": re.compile(r"^[^#\n]*\bJUPYTER_[A-Z_]+=", re.MULTILINE),
 }
 

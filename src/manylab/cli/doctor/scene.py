@@ -19,7 +19,10 @@ from manylab.model.resources import Environment
 from manylab.system import accounts, facts
 from manylab.system.accounts import Person
 from manylab.warden.client import ask_sync
+from manylab.warden.processes import MARKER
 
+NOBODY = 65534
+PROXY_TOKEN, COOKIE_SECRET = "the proxy's token", "the cookie secret"
 _ANSWERS_WITHIN = 5.0  # seconds; a warden that needs longer is as good as gone
 
 
@@ -70,6 +73,12 @@ class Scene:
         return tuple(person for name in names if (person := _person(name)) is not None)
 
     @property
+    def people(self) -> tuple[Person, ...]:
+        """Members who can have a server: what is in the homes of system accounts is nobody's business here."""
+        least = 0 if not self.layout.system else self.site.facts.min_uid
+        return tuple(person for person in self.members if person.uid >= least and person.uid != NOBODY)
+
+    @property
     def person(self) -> str:
         """The owner of a personal site: whoever looks at it."""
         return pwd.getpwuid(os.getuid()).pw_name
@@ -111,15 +120,19 @@ class Scene:
             self.need_root()
         found = {}
         for name, path in (
-            ("the proxy's token", self.layout.hub_proxy_token),
-            ("the cookie secret", self.layout.cookie_secret),
+            (PROXY_TOKEN, self.layout.hub_proxy_token),
+            (COOKIE_SECRET, self.layout.cookie_secret),
         ):
             if path.is_file() and not path.is_symlink():
                 found[name] = path.read_text(encoding="ascii", errors="replace").strip()
-        for pid in processes.marked():
+        tokens = {}  # by value: every process that a server started has the same
+        for pid in processes.pids():
             environment = processes.environ(pid)
             token = environment.get("JUPYTERHUB_API_TOKEN", "")
-            found[f"the token of {environment.get('USER', 'somebody')}'s server"] = token
+            tokens[token] = f"{environment.get('USER', 'somebody')}'s server" if MARKER in environment else "a service"
+        for number, (token, whose) in enumerate(tokens.items()):
+            name = f"the token of {whose}"
+            found[name if name not in found else f"{name} ({number})"] = token
         # A short text would be found everywhere.
         return {name: value for name, value in found.items() if len(value) >= 16}
 

@@ -44,9 +44,17 @@ def observe(scene: Scene) -> tuple[dict[str, Any], int]:
     except Skip as reason:
         data["unknown"].append(str(reason))
     data["servers"] = _servers(scene, data["unknown"]) if parts.code == RUNNING else []
-    generation = generations.current(layout)
-    data["generation"] = {"number": generation.number, "when": generation.when} if generation else None
+    data["generation"] = _generation(scene, data["unknown"])
     return data, parts.code
+
+
+def _generation(scene: Scene, unknown: list[str]) -> dict[str, Any] | None:
+    try:
+        found = generations.current(scene.layout)
+    except (OSError, ValueError, KeyError, TypeError) as error:  # written by another version
+        unknown.append(f"the generation cannot be read: {error}")
+        return None
+    return {"number": found.number, "when": found.when} if found else None
 
 
 def _servers(scene: Scene, unknown: list[str]) -> list[dict[str, Any]]:
@@ -70,7 +78,10 @@ def _servers(scene: Scene, unknown: list[str]) -> list[dict[str, Any]]:
 
 def as_text(data: Mapping[str, Any], now: float) -> str:
     """The same for people. Pure."""
-    lines = [f"manylab is {data['state']}" + (f", for {duration(now - data['since'])}" if data.get("since") else "")]
+    lines = [
+        f"manylab is {data['state']}"
+        + (f", for {duration(now - data['since'])}" if data.get("since") is not None else "")
+    ]
     if "address" in data:
         silent = "" if data.get("answers", True) else "  (does not answer yet)"
         lines.append(f"address     {data['address']}{silent}")

@@ -1,0 +1,114 @@
+"""How checks are declared, run, counted and printed; and that the reference is the table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from manylab.base.errors import CommandFailed
+from manylab.base.layout import personal_layout, system_layout
+from manylab.cli.doctor import reference, report
+from manylab.cli.doctor.checks import ALL
+from manylab.cli.doctor.scene import Scene, Skip
+from manylab.cli.doctor.table import Check, Finding, count, examine, examine_all, fine, problem, warning
+
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "doctor.md"
+
+
+@pytest.fixture
+def scene(tmp_path):
+    return Scene(personal_layout(tmp_path), root=False, umask=0o022)
+
+
+def check(look):
+    return Check("some-id", "All is well", "because", "sudo mend it", look)
+
+
+def raising(error):
+    def look(scene):
+        raise error
+        yield
+
+    return check(look)
+
+
+def test_there_are_enough_checks_and_each_says_what_to_do():
+    assert len(ALL) >= 24
+    for asked in ALL.values():
+        assert asked.title and asked.why.endswith((".", ")", "?")) and asked.mend, asked.id
+        assert not asked.title.endswith(".")
+
+
+def test_the_reference_is_up_to_date():
+    again = "run: python -m manylab.cli.doctor.reference"
+    assert REFERENCE.read_text(encoding="utf-8") == reference.page(), again
+
+
+def test_a_check_without_findings_is_fine(scene):
+    assert examine(check(lambda scene: []), scene).level == "ok"
+
+
+def test_a_check_is_as_bad_as_its_worst_finding(scene):
+    found = examine(check(lambda scene: [warning("a"), problem("b"), fine("c")]), scene)
+    assert found.level == "problem"
+
+
+def test_a_check_that_raises_is_a_problem_and_does_not_stop_the_others(scene):
+    broken, sound = raising(ZeroDivisionError("by zero")), check(lambda scene: [])
+    first, second = examine_all(scene, {"a": broken, "b": sound})
+    assert first.findings[0].what == "check failed: ZeroDivisionError: by zero"
+    assert second.level == "ok"
+
+
+def test_an_error_of_ours_in_a_check_keeps_its_words(scene):
+    found = examine(raising(CommandFailed("uv ended with status 2")), scene)
+    assert found.findings[0].what == "check failed: uv ended with status 2"
+
+
+def test_what_only_root_may_see_is_skipped_for_others_and_a_failure_for_root(tmp_path):
+    denied = raising(PermissionError(13, "Permission denied", "/etc/shadow"))
+    layout = system_layout(tmp_path)
+    assert examine(denied, Scene(layout, root=False, umask=0)).findings[0].what == "only root may look at /etc/shadow"
+    assert examine(denied, Scene(layout, root=True, umask=0)).level == "problem"
+
+
+def test_a_check_that_cannot_be_made_says_why(scene):
+    found = examine(raising(Skip("there is no site yet")), scene)
+    assert found.findings == (Finding("skipped", "there is no site yet"),)
+
+
+def test_the_summary_counts_checks_not_findings(scene):
+    asked = [
+        check(lambda scene: [problem("a"), problem("b")]),
+        check(lambda scene: [warning("c")]),
+        check(lambda scene: [fine("d")]),
+        raising(Skip("no")),
+    ]
+    examined = [examine(one, scene) for one in asked]
+    assert count(examined) == {"ok": 1, "skipped": 1, "warning": 1, "problem": 1}
+    assert report.summary(examined) == "4 checks: 1 fine, 1 warning, 1 problem, 1 skipped"
+
+
+def test_by_default_only_what_needs_somebody_is_shown(scene):
+    examined = [examine(check(lambda scene: [problem("it is gone"), fine("harmless")]), scene)]
+    text = report.as_text(examined, everything=False)
+    assert "some-id: it is gone" in text and "because" in text and "sudo mend it" in text
+    assert "harmless" not in text
+    assert "harmless" in report.as_text(examined, everything=True)
+
+
+def test_a_finding_s_own_command_comes_before_the_check_s(scene):
+    found = examine(check(lambda scene: [problem("x", "rm x")]), scene)
+    assert report.as_json([found])["checks"][0]["findings"] == [{"level": "problem", "what": "x", "mend": "rm x"}]
+
+
+def test_names_that_people_chose_cannot_drive_the_terminal(scene):
+    examined = [examine(check(lambda scene: [problem("/home/eve/\x1b]0;evil\x07")]), scene)]
+    assert "\x1b" not in report.as_text(examined, everything=False)
+
+
+def test_every_check_survives_a_machine_without_a_site(tmp_path):
+    scene = Scene(system_layout(tmp_path), root=False, umask=0o022)
+    for examined in examine_all(scene, ALL):
+        assert not any("check failed" in one.what for one in examined.findings), examined
