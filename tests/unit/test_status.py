@@ -156,5 +156,17 @@ def test_what_people_s_servers_log_cannot_drive_root_s_terminal():
 
 
 def test_the_journal_is_asked_for_the_units_of_a_part():
-    command = look_commands.journal_command("hub", 10, following=True, as_json=False)
-    assert "--unit=manylab-hub.service" in command and "--follow" in command and "--lines=10" in command
+    command = look_commands.journal_command("hub", None, 10, following=True, as_json=False)
+    assert "--follow" in command and "--lines=10" in command
+    assert command[-4:] == ["_SYSTEMD_UNIT=manylab-hub.service", "+", "UNIT=manylab-hub.service", "_PID=1"]
+
+
+def test_the_journal_is_asked_for_one_person_s_servers_by_number():
+    command = look_commands.journal_command("alice", 1000, 10, following=False, as_json=False)
+    assert command[-2:] == ["_SYSTEMD_SLICE=manylab-servers.slice", "_UID=1000"]
+
+
+def test_the_whole_journal_of_a_site_has_parts_and_servers():
+    command = " ".join(look_commands.journal_command("", None, 10, following=False, as_json=True))
+    assert command.count("_SYSTEMD_UNIT=") == 3
+    assert command.endswith("+ _SYSTEMD_SLICE=manylab-servers.slice")

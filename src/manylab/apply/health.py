@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 
 from manylab.apply.site import Site
 from manylab.base.errors import Unhealthy
 from manylab.model.hub import local_url
-from manylab.model.resources import Service
+from manylab.model.resources import File, Service
 from manylab.plan.diff import Change
 from manylab.system import supervisor
 from manylab.system.http import status_of
 from manylab.system.observe import Machine
+
+
+# A hub with many people and a slow database takes its time to start, seconds.
+SETTLED_WITHIN = 90.0
 
 
 def settle(site: Site, machine: Machine, changes: Sequence[Change], ran_before: int | None) -> None:
@@ -24,8 +29,15 @@ def settle(site: Site, machine: Machine, changes: Sequence[Change], ran_before: 
         change.key.startswith(f"file {site.layout.systemd_units}") for change in changes
     ):
         machine.services.daemon_reload()
-    if changes and ran_before is not None and supervisor.reload(site.layout.supervisor_run):
+    if changes and ran_before is not None:
         machine.say("restart what the change concerns")
+        definition = next(
+            item for item in site.resources if isinstance(item, File) and item.path == site.layout.services_json
+        )
+        if not supervisor.reload(
+            site.layout.supervisor_run, json.loads(definition.content)["services"], timeout=SETTLED_WITHIN
+        ):
+            raise Unhealthy("the supervisor did not get everything running again", hint="see 'manylab logs'")
 
 
 def should_serve(site: Site, machine: Machine) -> bool:

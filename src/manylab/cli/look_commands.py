@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -26,7 +25,8 @@ from manylab.cli.doctor.parts import STOPPED
 from manylab.cli.doctor.scene import make_scene
 from manylab.cli.doctor.table import Examined, examine, examine_all
 from manylab.cli.result import Result
-from manylab.system import facts
+from manylab.model import units
+from manylab.system import accounts, facts
 from manylab.system.run import clean_environment
 
 _PARTS = ("hub", "proxy", "warden", "servers")
@@ -145,25 +145,44 @@ def _files(folder: Path, what: str, lines: int, *, following: bool, as_json: boo
     follow.show(lambda: follow.chosen(folder, what), lines, follow=following, say=say)
 
 
-def journal_command(what: str, lines: int, *, following: bool, as_json: bool) -> Sequence[str]:
-    """journalctl with the units of a part. Pure.
+def journal_command(what: str, uid: int | None, lines: int, *, following: bool, as_json: bool) -> list[str]:
+    """journalctl for a part, for all servers, or for one person's (uid). Pure.
 
-    A server's own lines come through the warden's connection to the journal, so that unit is shown for servers too.
+    By fields, not by --unit: servers come and go, and names of units that begin alike may be different people's.
     """
-    units = {"": ["manylab.service", "manylab-*"], "servers": ["manylab-warden.service", "manylab-server-*.scope"]}
-    chosen = units.get(what) or (
-        [f"manylab-{what}.service"] if what in _PARTS else ["manylab-warden.service", f"manylab-server-{what}-*.scope"]
-    )
-    return (
-        "journalctl", *(f"--unit={unit}" for unit in chosen), f"--lines={lines}", "--no-pager",
-        *(["--follow"] if following else []), f"--output={'json' if as_json else 'short-iso'}",
-    )  # fmt: skip
+    servers = [[f"_SYSTEMD_SLICE={units.SLICE}"]]
+    parts = [name for name in ("warden", "proxy", "hub") if what in ("", name)]
+    wanted = [
+        match for name in parts for match in ([f"_SYSTEMD_UNIT={_unit(name)}"], [f"UNIT={_unit(name)}", "_PID=1"])
+    ]
+    if uid is not None:
+        wanted = [[*servers[0], f"_UID={uid}"]]
+    elif what in ("", "servers"):
+        wanted += servers
+    matches = [word for match in wanted for word in ("+", *match)][1:]
+    look = ["--follow"] if following else []
+    output = "json" if as_json else "short-iso"
+    return ["journalctl", "--no-pager", f"--lines={lines}", f"--output={output}", *look, *matches]
+
+
+def _unit(name: str) -> str:
+    return f"manylab-{name}.service"
+
+
+def _uid(what: str) -> int | None:
+    """The number of a person's account; None for parts. Raises NotFound."""
+    if not what or what in _PARTS:
+        return None
+    person = accounts.find_person(what)
+    if person is None:
+        raise NotFound(f"there is no account {what!r} on this machine", hint="'manylab user list' shows who there is")
+    return person.uid
 
 
 def _journal(what: str, lines: int, *, following: bool, as_json: bool) -> int:
     # Not through system.run, which captures: this is shown as it comes.
     process = subprocess.Popen(
-        journal_command(what, lines, following=following, as_json=as_json), env=clean_environment()
+        journal_command(what, _uid(what), lines, following=following, as_json=as_json), env=clean_environment()
     )
     try:
         return process.wait()

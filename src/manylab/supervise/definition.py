@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from manylab.base.errors import ConfigError
+from manylab.system.supervisor import digest_of
 
 VERSION = 1
 MODES = ("service", "foreground")
@@ -166,7 +166,7 @@ def _service(reader: _Reader, item: object, where: str) -> Service:
         keeps_children=data.get("keeps_children") is True,
         before_stop=question,
         before_stop_timeout=reader.number(data, "before_stop_timeout", 60.0, where),
-        digest=hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16],
+        digest=digest_of(data),
     )
 
 

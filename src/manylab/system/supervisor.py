@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
+import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 
 def guardian(state: Path) -> int | None:
@@ -23,10 +27,32 @@ def guardian(state: Path) -> int | None:
     return pid if int(fields[19]) == started and fields[0] != "Z" else None
 
 
-def reload(state: Path) -> bool:
-    """Have the supervisor read services.json again and restart what changed. Returns whether one runs."""
+def digest_of(service: dict[str, Any]) -> str:
+    """Names one service of services.json: the supervisor restarts it when this changes."""
+    return hashlib.sha256(json.dumps(service, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def reload(state: Path, services: Sequence[dict[str, Any]], *, timeout: float) -> bool:
+    """Have the supervisor read services.json again, and wait until it runs these services, at most `timeout` seconds.
+
+    Returns whether it does; False also when no supervisor runs.
+    """
     pid = guardian(state)
     if pid is None:
         return False
     os.kill(pid, signal.SIGUSR2)
-    return True
+    wanted = {service["name"]: digest_of(service) for service in services}
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        if _running(state) == wanted:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def _running(state: Path) -> dict[str, str]:
+    try:
+        said = json.loads((state / "supervisor.json").read_text(encoding="utf-8"))
+        return {item["name"]: item["digest"] for item in said["services"] if item["state"] == "running"}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
