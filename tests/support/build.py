@@ -20,6 +20,8 @@ from harness.roots import ADD_INIT, PACKAGES
 
 PROJECT = Path(__file__).resolve().parents[2]
 CHECKOUT = "/srv/manylab"
+# Two checkouts on one host do not delete each other's sites.
+OURS = hashlib.sha256(str(PROJECT).encode()).hexdigest()[:4]
 # Whoever starts with nothing waits for the registries.
 FIRST_TIME = 1800.0
 STRIP = f"""
@@ -58,7 +60,7 @@ def apply(machine: Machine) -> None:
 def site_root(suite: str, init: Init = "none") -> Root:
     """A root on which the site of this checkout stands, with an empty configuration; nothing runs."""
     code = digest(PROJECT / "src" / "manylab", PROJECT / "manylab")
-    return installed(f"site-{suite}-{init}", code, with_packages(suite, init), apply, init=init)
+    return installed(f"site-{suite}-{init}-{OURS}", code, with_packages(suite, init), apply, init=init)
 
 
 def _fetched(suite: str) -> tuple[str, str]:
@@ -111,4 +113,4 @@ def personal(suite: str) -> Machine:
         put_project(machine)
 
     code = digest(PROJECT / "src" / "manylab", PROJECT / "manylab")
-    return Machine(installed(f"personal-{suite}", code, with_packages(suite), take_away))
+    return Machine(installed(f"personal-{suite}-{OURS}", code, with_packages(suite), take_away))

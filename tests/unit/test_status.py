@@ -156,17 +156,24 @@ def test_what_people_s_servers_log_cannot_drive_root_s_terminal():
 
 
 def test_the_journal_is_asked_for_the_units_of_a_part():
-    command = look_commands.journal_command("hub", None, 10, following=True, as_json=False)
+    command = look_commands.journal_command("hub", [], 10, following=True, as_json=False)
     assert "--follow" in command and "--lines=10" in command
     assert command[-4:] == ["_SYSTEMD_UNIT=manylab-hub.service", "+", "UNIT=manylab-hub.service", "_PID=1"]
 
 
-def test_the_journal_is_asked_for_one_person_s_servers_by_number():
-    command = look_commands.journal_command("alice", 1000, 10, following=False, as_json=False)
-    assert command[-2:] == ["_SYSTEMD_SLICE=manylab-servers.slice", "_UID=1000"]
+def test_the_journal_is_asked_for_one_person_s_scopes():
+    scope = "manylab-server-alice-_-0123abcd.scope"
+    command = look_commands.journal_command("alice", [scope], 10, following=False, as_json=False)
+    assert command[-1] == f"_SYSTEMD_UNIT={scope}" and "+" not in command
+
+
+def test_the_scopes_of_people_whose_names_begin_alike_are_told_apart():
+    al, alice = "manylab-server-al-_-0123abcd.scope", "manylab-server-al-ice-_-0123abcd.scope"
+    gpu = "manylab-server-al-my-gpu-0123abcd.scope"
+    assert look_commands.scopes_of("al", [al, alice, gpu, "manylab-hub.service"]) == [al, gpu]
 
 
 def test_the_whole_journal_of_a_site_has_parts_and_servers():
-    command = " ".join(look_commands.journal_command("", None, 10, following=False, as_json=True))
+    command = " ".join(look_commands.journal_command("", [], 10, following=False, as_json=True))
     assert command.count("_SYSTEMD_UNIT=") == 3
     assert command.endswith("+ _SYSTEMD_SLICE=manylab-servers.slice")

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from manylab.base.errors import Unsupported
 from manylab.base.layout import Layout
 from manylab.config import example
 from manylab.config.load import parse, read
@@ -85,6 +86,7 @@ def look(
     config = parse(text, str(layout.config_file))
     facts = system_facts.gather(layout)
     changed: dict[str, Any] = {"source_digest": source_digest, "service": service, "operator": operator}
+    check_socket_paths(layout, facts)
     facts = dataclasses.replace(facts, **{name: value for name, value in changed.items() if value is not None})
     facts = dataclasses.replace(
         facts, tls=tls.read_pair(config.https.certificate, config.https.key) if config.https.enabled else None
@@ -105,6 +107,17 @@ def look(
     )
     resources = model_site.build(config, facts, layout, built)
     return Site(layout, config, text, facts, known, tuple(unsolved), resources)
+
+
+def check_socket_paths(layout: Layout, facts: Facts) -> None:
+    """Raises Unsupported when the site's folder is so deep that unix sockets in it could have no address."""
+    # sockaddr_un holds 107 bytes (unix(7)); the longest of ours is that of a named server of somebody with a long name.
+    person = facts.person or "x" * 32
+    longest = layout.server_run(person, "x" * 30) / "server.sock"
+    if len(str(longest).encode()) > 107:
+        raise Unsupported(
+            f"{layout.run} is too long a path for unix sockets", hint="choose a shorter MANYLAB_ROOT or XDG_RUNTIME_DIR"
+        )
 
 
 def solve_missing(site: Site, say: Say) -> bool:

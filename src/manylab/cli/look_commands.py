@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -26,8 +28,8 @@ from manylab.cli.doctor.scene import make_scene
 from manylab.cli.doctor.table import Examined, examine, examine_all
 from manylab.cli.result import Result
 from manylab.model import units
-from manylab.system import accounts, facts
-from manylab.system.run import clean_environment
+from manylab.system import facts
+from manylab.system.run import clean_environment, run
 
 _PARTS = ("hub", "proxy", "warden", "servers")
 _NOBODY = "There is no site on this machine yet: sudo ./manylab up builds one and serves it."
@@ -145,44 +147,52 @@ def _files(folder: Path, what: str, lines: int, *, following: bool, as_json: boo
     follow.show(lambda: follow.chosen(folder, what), lines, follow=following, say=say)
 
 
-def journal_command(what: str, uid: int | None, lines: int, *, following: bool, as_json: bool) -> list[str]:
-    """journalctl for a part, for all servers, or for one person's (uid). Pure.
+def journal_command(what: str, scopes: Iterable[str], lines: int, *, following: bool, as_json: bool) -> list[str]:
+    """journalctl for a part, for all servers, or for these scopes of one person's. Pure.
 
-    By fields, not by --unit: servers come and go, and names of units that begin alike may be different people's.
+    By fields, not by --unit, whose patterns are looked up once: a server that starts while we follow would be missing.
     """
     servers = [[f"_SYSTEMD_SLICE={units.SLICE}"]]
     parts = [name for name in ("warden", "proxy", "hub") if what in ("", name)]
     wanted = [
         match for name in parts for match in ([f"_SYSTEMD_UNIT={_unit(name)}"], [f"UNIT={_unit(name)}", "_PID=1"])
     ]
-    if uid is not None:
-        wanted = [[*servers[0], f"_UID={uid}"]]
-    elif what in ("", "servers"):
-        wanted += servers
+    wanted += servers if what in ("", "servers") else []
+    # The field _UID is no help: journald has it from the moment when the server was still being started by root.
+    wanted += [[f"_SYSTEMD_UNIT={scope}"] for scope in scopes]
     matches = [word for match in wanted for word in ("+", *match)][1:]
     look = ["--follow"] if following else []
     output = "json" if as_json else "short-iso"
     return ["journalctl", "--no-pager", f"--lines={lines}", f"--output={output}", *look, *matches]
 
 
+def scopes_of(person: str, known: Iterable[str]) -> list[str]:
+    """Which of the journal's units were servers of this person (see warden.spawn for their names). Pure."""
+    server = r"(?:_|[a-z0-9](?:-?[a-z0-9])*)"
+    pattern = re.compile(rf"manylab-server-{re.escape(person)}-{server}-[0-9a-f]{{8}}\.scope")
+    return sorted(unit for unit in known if pattern.fullmatch(unit))
+
+
 def _unit(name: str) -> str:
     return f"manylab-{name}.service"
 
 
-def _uid(what: str) -> int | None:
-    """The number of a person's account; None for parts. Raises NotFound."""
+def _scopes(what: str) -> list[str]:
+    """Scopes of somebody's servers; none for parts. Raises NotFound for somebody who never had one."""
     if not what or what in _PARTS:
-        return None
-    person = accounts.find_person(what)
-    if person is None:
-        raise NotFound(f"there is no account {what!r} on this machine", hint="'manylab user list' shows who there is")
-    return person.uid
+        return []
+    found = scopes_of(what, run(["journalctl", "--field=_SYSTEMD_UNIT"], timeout=30).out.split())
+    if not found:
+        raise NotFound(
+            f"the journal has nothing of a server of {what!r}", hint="'manylab logs' shows everything there is"
+        )
+    return found
 
 
 def _journal(what: str, lines: int, *, following: bool, as_json: bool) -> int:
     # Not through system.run, which captures: this is shown as it comes.
     process = subprocess.Popen(
-        journal_command(what, _uid(what), lines, following=following, as_json=as_json), env=clean_environment()
+        journal_command(what, _scopes(what), lines, following=following, as_json=as_json), env=clean_environment()
     )
     try:
         return process.wait()

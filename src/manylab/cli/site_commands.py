@@ -21,7 +21,7 @@ from manylab.model import environments
 from manylab.model.hub import local_url
 from manylab.model.resources import Environment
 from manylab.plan import show
-from manylab.system import ports, supervisor
+from manylab.system import accounts, ports, supervisor
 from manylab.system.run import clean_environment, network_environment
 
 # A second `apply` waits this long for the first before it says who holds the lock, seconds.
@@ -136,23 +136,25 @@ def refuse_second(context: Context) -> None:
         )
 
 
+def greeting(site: Site) -> str:
+    """What is printed when the site answers: its address, and what a newcomer has to know."""
+    lines = [f"{site.config.site.name} is ready: {local_url(site.config)}"]
+    if not site.layout.system:
+        lines.append(
+            f"Started without root, it serves {site.facts.person} alone: sign in with that account's own password. "
+            f"Everything is below {site.layout.program.parent}."
+        )
+    elif not accounts.members(str(site.config.people.group)):
+        lines.append("Nobody may sign in yet. In another terminal: sudo manylab user add NAME")
+    return "\n".join(lines)
+
+
 def serve(site: Site, verbose: bool) -> None:
     """Become the supervisor: the same process, so that Ctrl-C and a closed terminal reach it."""
     hub = next(item for item in site.resources if isinstance(item, Environment) and item.name == environments.HUB)
-    print(f"Starting {site.config.site.name} at {local_url(site.config)}", flush=True)
-    if not site.layout.system:
-        print(
-            f"Started without root, so it serves {site.facts.person} alone, below {site.layout.program.parent}.",
-            flush=True,
-        )
+    print("Starting; Ctrl-C stops everything.", flush=True)
     python = str(environments.python_of(hub))
-    argv = [
-        python,
-        "-I",
-        "-m",
-        "manylab.supervise",
-        str(site.layout.services_json),
-        "--foreground",
-        *(["--verbose"] if verbose else []),
-    ]
+    argv = [python, "-I", "-m", "manylab.supervise", str(site.layout.services_json), "--foreground"]
+    argv += ["--ready-url", f"{local_url(site.config)}hub/health", "--ready-text", greeting(site)]
+    argv += ["--verbose"] if verbose else []
     os.execve(python, argv, clean_environment(network_environment()))  # noqa: S606 (no shell is wanted)

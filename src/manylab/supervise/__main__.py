@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 from manylab.base.errors import ConfigError, ManylabError
@@ -15,7 +16,9 @@ from manylab.supervise.fleet import Request
 from manylab.supervise.guardian import guard
 from manylab.supervise.inner import EXIT_CONFIG, Inner
 from manylab.supervise.processes import Identity
+from manylab.system.http import status_of
 
+_ANSWERS_WITHIN = 5.0  # seconds
 _NOT_PERMITTED = 4  # LSB: user had insufficient privilege
 
 
@@ -24,6 +27,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("services_json", type=Path)
     parser.add_argument("--foreground", action="store_true", help="stop everything when this process ends")
     parser.add_argument("--verbose", action="store_true", help="show the services' log lines")
+    parser.add_argument("--ready-url", help="with --ready-text: the address that must answer before it is printed")
+    parser.add_argument("--ready-text", help="printed once, when the site answers")
     action = parser.add_mutually_exclusive_group()
     for name in ("start", "stop", "restart", "reload", "status"):
         action.add_argument(f"--{name}", dest="action", action="store_const", const=name)
@@ -49,12 +54,25 @@ def main(arguments: list[str]) -> int:
             return _inner(path, options)
         if options.action is not None:
             return _act(path, options)
-        return guard(path, foreground=options.foreground, verbose=options.verbose)
+        return guard(path, foreground=options.foreground, verbose=options.verbose, on_ready=lambda: _announce(options))
     except ManylabError as error:
         print(f"manylab: {error.message}" + (f"\n  {error.hint}" if error.hint else ""), file=sys.stderr)
         for line in error.data.get("lines", []):
             print(f"    {line}", file=sys.stderr)
         return EXIT_CONFIG if isinstance(error, ConfigError) and options.action is None else 1
+
+
+def _announce(options: argparse.Namespace) -> None:
+    """Print the site's address when it answers there: sockets are ready a moment before the proxy knows its first route.
+
+    The guardian waits here, so not for long: what answers late is announced all the same.
+    """
+    if options.ready_text is None:
+        return
+    deadline = time.monotonic() + _ANSWERS_WITHIN
+    while options.ready_url and status_of(options.ready_url, timeout=1) != 200 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    print(options.ready_text, flush=True)
 
 
 def _inner(path: Path, options: argparse.Namespace) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,12 @@ def routes(api: Path, token: str) -> dict[str, Any]:
         connection.close()
 
 
+def settled(scene: Scene, servers: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Those that have had the time to start."""
+    latest = time.time() - scene.config.servers.start_timeout
+    return [one for one in servers if float(one["since"]) < latest]
+
+
 def missing_routes(have: Iterable[str], base_url: str, servers: Iterable[Mapping[str, Any]]) -> list[str]:
     """Paths that should have a route and have none: the hub's, and each running server's. Pure."""
     known = {"/" + path.strip("/") for path in have}
@@ -118,7 +125,7 @@ def proxy_routes(scene: Scene) -> Iterator[Finding]:
     except (OSError, ValueError, http.client.HTTPException) as error:
         yield problem(f"the proxy's API does not answer: {error}")
         return
-    left = missing_routes(found, str(scene.config.http.base_url), servers)
+    left = missing_routes(found, str(scene.config.http.base_url), settled(scene, servers))
     if not found:
         yield problem("the proxy has no routes at all")
     elif left:
@@ -176,5 +183,6 @@ def server_socket(scene: Scene) -> Iterator[Finding]:
     servers = scene.servers
     if not servers:
         raise Skip("no server runs")
-    for path in listed_missing(servers, [str(one["socket"]) for one in servers if Path(str(one["socket"])).exists()]):
+    there = [str(one["socket"]) for one in servers if Path(str(one["socket"])).exists()]
+    for path in listed_missing(settled(scene, servers), there):
         yield problem(f"{path} is not there although its server runs")
