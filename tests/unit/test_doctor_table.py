@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
 from manylab.base.errors import CommandFailed
 from manylab.base.layout import personal_layout, system_layout
+from manylab.cli import main
+from manylab.cli.app import app
 from manylab.cli.doctor import reference, report
 from manylab.cli.doctor.checks import ALL
 from manylab.cli.doctor.scene import Scene, Skip
@@ -43,6 +47,16 @@ def test_there_are_enough_checks_and_each_says_what_to_do():
 def test_the_reference_is_up_to_date():
     again = "run: python -m manylab.cli.doctor.reference"
     assert REFERENCE.read_text(encoding="utf-8") == reference.page(), again
+
+
+def test_every_command_of_ours_that_is_advised_exists():
+    assert main.GROUPS  # importing them registered their commands
+    known = get_command(app)
+    for asked in ALL.values():
+        for name, further in re.findall(r"sudo manylab ([a-z]+)(?: ([a-z]+))?", asked.mend + " " + asked.why):
+            assert name in known.commands, f"{asked.id} advises {name}"
+            below = getattr(known.commands[name], "commands", None)
+            assert below is None or further in below, f"{asked.id} advises {name} {further}"
 
 
 def test_a_check_without_findings_is_fine(scene):

@@ -15,7 +15,6 @@ from manylab.system import supervisor
 from manylab.system.http import status_of
 from manylab.system.observe import Machine
 
-
 # A hub with many people and a slow database takes its time to start, seconds.
 SETTLED_WITHIN = 90.0
 

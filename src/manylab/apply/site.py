@@ -86,7 +86,7 @@ def look(
     config = parse(text, str(layout.config_file))
     facts = system_facts.gather(layout)
     changed: dict[str, Any] = {"source_digest": source_digest, "service": service, "operator": operator}
-    check_socket_paths(layout, facts)
+    check_socket_paths(layout, facts, config)
     facts = dataclasses.replace(facts, **{name: value for name, value in changed.items() if value is not None})
     facts = dataclasses.replace(
         facts, tls=tls.read_pair(config.https.certificate, config.https.key) if config.https.enabled else None
@@ -109,11 +109,11 @@ def look(
     return Site(layout, config, text, facts, known, tuple(unsolved), resources)
 
 
-def check_socket_paths(layout: Layout, facts: Facts) -> None:
+def check_socket_paths(layout: Layout, facts: Facts, config: Config) -> None:
     """Raises Unsupported when the site's folder is so deep that unix sockets in it could have no address."""
     # sockaddr_un holds 107 bytes (unix(7)); the longest of ours is that of a named server of somebody with a long name.
     person = facts.person or "x" * 32
-    longest = layout.server_run(person, "x" * 30) / "server.sock"
+    longest = layout.server_run(person, "x" * 30 if config.servers.named else "") / "server.sock"
     if len(str(longest).encode()) > 107:
         raise Unsupported(
             f"{layout.run} is too long a path for unix sockets", hint="choose a shorter MANYLAB_ROOT or XDG_RUNTIME_DIR"

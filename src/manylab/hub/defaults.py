@@ -51,6 +51,9 @@ def _addresses(site: HubSite, proxy_token: str) -> dict[str, Any]:
         "JupyterHub.cleanup_proxy": False,
         "JupyterHub.cookie_secret_file": str(site.layout["cookie_secret"]),
         "JupyterHub.db_url": f"sqlite:///{site.layout['database']}",
+        # A newer JupyterHub may need a newer database. SQLite's file is copied beside itself first (and cannot go back:
+        # rolling manylab back needs that copy, docs/how-to/backup-and-restore.md); PostgreSQL is the site's to back up.
+        "JupyterHub.upgrade_db": True,
         # Headers on the hub's own pages, beside the frame-ancestors 'none' that JupyterHub sets itself.
         "JupyterHub.tornado_settings": {
             "headers": {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"}

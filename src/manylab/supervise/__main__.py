@@ -63,7 +63,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _announce(options: argparse.Namespace) -> None:
-    """Print the site's address when it answers there: sockets are ready a moment before the proxy knows its first route.
+    """Print the site's address when it answers there: sockets are ready a moment before the proxy knows its routes.
 
     The guardian waits here, so not for long: what answers late is announced all the same.
     """

@@ -96,8 +96,8 @@ def judge_revision(have: list[str], known: list[str]) -> str:
     "The database is not newer than the hub",
     why="A database that a later JupyterHub has upgraded cannot be read by an earlier one: the hub does not start.",
     mend=(
-        "go on to the newer version again (sudo manylab upgrade), or restore the copy made before the upgrade from "
-        "/var/lib/manylab/backups"
+        "use the newer manylab again (its own ./manylab apply), or restore the copy that was made before the upgrade "
+        "from /var/lib/manylab/backups"
     ),
 )
 def database_newer(scene: Scene) -> Iterator[Finding]:

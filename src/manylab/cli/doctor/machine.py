@@ -99,8 +99,8 @@ def disks(scene: Scene) -> list[Disk]:
         "built beside what is in use."
     ),
     mend=(
-        "free some space: sudo manylab env gc (old environments), sudo journalctl --vacuum-size=200M, du -xh "
-        "--max-depth=2 / | sort -h | tail"
+        "free some space: sudo journalctl --vacuum-size=200M; sudo apt clean; "
+        "what takes it: sudo du -xh --max-depth=2 / | sort -h | tail"
     ),
 )
 def disk_full(scene: Scene) -> Iterator[Finding]:
