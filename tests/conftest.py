@@ -27,8 +27,13 @@ def part_of(path: str) -> str:
     return inside[1] if inside else ""
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "first: runs before others, which profit from what it leaves in the cache")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A limit of time for each test that has none of its own."""
+    """A limit of time for each test that has none of its own; those marked `first` come first."""
+    items.sort(key=lambda item: item.get_closest_marker("first") is None)
     for item in items:
         if item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(_LONGEST.get(part_of(item.path.as_posix()), 120)))

@@ -28,6 +28,7 @@ def is_in_her_own_lab(client: Client, name: str = "alice", home: str = "/home/al
 # from a bare machine
 
 
+@pytest.mark.first
 @pytest.mark.timeout(1800)
 def test_on_a_bare_machine_one_command_and_one_account_are_all_it_takes(suite, record_property, capsys):
     with bare(suite) as machine, Site(suite, machine=machine) as site:

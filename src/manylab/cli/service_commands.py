@@ -72,6 +72,11 @@ def install(
     /etc/init.d.
     """
     context = _root(as_json)
+    if context.layout.root != Path("/"):
+        raise Refused(
+            "a site under MANYLAB_ROOT cannot be a service of the machine",
+            hint="unset MANYLAB_ROOT, or use 'manylab up'",
+        )
     service = detect()
     already = read_installed(context.layout)
     if operator:
