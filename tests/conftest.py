@@ -1,4 +1,4 @@
-"""For all tests: where modules are found, a summary of what was skipped and why, and in CI no skip that nobody agreed to."""
+"""For all tests: where modules are found, a summary of what was skipped and why, in CI no skip that nobody agreed to."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def reason_of(report: pytest.TestReport | pytest.CollectReport) -> str:
 
 
 def allowed(reason: str) -> bool:
-    """Whether a skip with this reason is one that support/allowed_skips.txt agrees to (each line is a regular expression)."""
+    """Whether support/allowed_skips.txt agrees to a skip with this reason (each line is a regular expression)."""
     lines = [line.strip() for line in _ALLOWED.read_text(encoding="utf-8").splitlines()]
     return any(re.fullmatch(line, reason) for line in lines if line and not line.startswith("#"))
 
@@ -66,7 +66,12 @@ def is_ci() -> bool:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """In CI: the run fails when something was skipped for a reason that nobody agreed to."""
     worker = hasattr(session.config, "workerinput")
-    if is_ci() and not worker and session.exitstatus == 0 and any(not allowed(reason) for reason in skips(session.config)):
+    if (
+        is_ci()
+        and not worker
+        and session.exitstatus == 0
+        and any(not allowed(reason) for reason in skips(session.config))
+    ):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 

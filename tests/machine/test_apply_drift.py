@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from support.client import Client
-from support.looking import FOLDERS, ask, changed, planned, tree
+from support.looking import FOLDERS, ask, changed, in_memory, planned, tree
 from support.site import Site
 
 PASSWORD = "wonderland 1865"
@@ -20,7 +20,7 @@ NOT_COMPARED = ("/opt/manylab/cache", "/opt/manylab/tool")
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
     """Installed under systemd, with alice in it."""
-    with Site("bookworm", "systemd", config=CONFIG) as one:
+    with Site("bookworm", config=CONFIG, machine=in_memory("bookworm", "systemd")) as one:
         one.install()
         one.add_user("alice", PASSWORD)
         yield one
@@ -72,7 +72,7 @@ DRIFT = {
         "link /usr/local/bin/manylab",
         "is something else",
     ),
-    "rm -r /opt/manylab/envs/default/*/lib/python3*/site-packages/ipykernel": ("environment default", "is incomplete"),
+    "rm -r /opt/manylab/envs/default/current/lib/python3*/site-packages/traitlets": ("environment default", "is incomplete"),
     "chmod 0644 /var/lib/manylab/proxy/token.env": ("secret proxy token", "can be read by others"),
     "rm /etc/profile.d/manylab.sh": ("file /etc/profile.d/manylab.sh", None),
     "mv /opt/manylab/share/jupyter/kernels/python3/kernel.json /root/ && ln -s /root/kernel.json "

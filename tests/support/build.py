@@ -2,8 +2,8 @@
 
 Three layers over a bare root, each made on a real machine and kept by the harness until its key changes:
 
-1. `packages`: `./manylab apply` from nothing, as root; key: the locks and the launcher. Then the site is taken away again and
-   what was downloaded stays.
+1. `packages`: `./manylab apply` from nothing, as root; key: the locks and the launcher. Then the site is taken away
+   again and what was downloaded stays.
 2. `init`: systemd or sysvinit, added by apt.
 3. `site`: `./manylab apply` with today's code; key: all of src/manylab.
 """
@@ -28,8 +28,8 @@ STRIP = f"""
 set -e
 cd /opt/manylab/envs
 rm -rf hub server
-rm -rf /var/lib/manylab /etc/manylab /run/manylab /var/log/manylab {CHECKOUT} /etc/pam.d/manylab /etc/profile.d/manylab.sh
-rm -f /usr/local/bin/manylab
+rm -rf /var/lib/manylab /etc/manylab /run/manylab /var/log/manylab {CHECKOUT}
+rm -f /etc/pam.d/manylab /etc/profile.d/manylab.sh /usr/local/bin/manylab
 for name in manylab manylab-proxy; do userdel "$name" 2>/dev/null || true; groupdel "$name" 2>/dev/null || true; done
 groupdel manylab-hub 2>/dev/null || true
 """
@@ -39,7 +39,11 @@ def digest(*paths: Path) -> str:
     """Names the contents of files and folders."""
     total = hashlib.sha256()
     for path in paths:
-        files = sorted(file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts) if path.is_dir() else [path]
+        files = (
+            sorted(file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
+            if path.is_dir()
+            else [path]
+        )
         for file in files:
             total.update(f"{file.relative_to(PROJECT)}\0".encode() + file.read_bytes() + b"\0")
     return total.hexdigest()
@@ -93,7 +97,7 @@ def with_packages(suite: str, init: Init = "none") -> Root:
 def bare(suite: str) -> Iterator[Machine]:
     """A bare root with the checkout in /srv/manylab, for a test that makes a site on it; only one at a time.
 
-    What such a test has downloaded when it ends well is what `with_packages` would have fetched, and becomes that layer.
+    When it ends well, what it has downloaded is what `with_packages` would have fetched, and becomes that layer.
     """
     name, key = _fetched(suite)
     below = root_for(suite, "none")
@@ -106,7 +110,7 @@ def bare(suite: str) -> Iterator[Machine]:
 
 
 def personal(suite: str) -> Machine:
-    """A machine with a Python and the checkout, where root has no site; what a site would download waits in /srv/cache."""
+    """A machine with Python and the checkout, where root has no site; what one would download waits in /srv/cache."""
 
     def take_away(machine: Machine) -> None:
         machine.run("mv /opt/manylab/cache /srv/cache && rm -rf /opt/manylab")

@@ -1,21 +1,20 @@
 """The browser's side of a site, without a browser: signs in through the form, opens the Lab, runs cells and commands.
 
-    with Client("http://127.0.0.1:8000/", "alice", "her password") as alice:
-        alice.sign_in()
-        assert "JupyterLab" in alice.open_lab()
-        assert alice.run("import os; print(os.getcwd())") == "/home/alice\\n"
-        assert alice.terminal("id -un") == "alice"
-        alice.sign_out()
+with Client("http://127.0.0.1:8000/", "alice", "her password") as alice:
+    alice.sign_in()
+    assert "JupyterLab" in alice.open_lab()
+    assert alice.run("import os; print(os.getcwd())") == "/home/alice\\n"
+    assert alice.terminal("id -un") == "alice"
+    alice.sign_out()
 
-    with pytest.raises(Refused, match="wrong"):
-        Client(url, "alice", "not hers").sign_in()
+with pytest.raises(Refused, match="wrong"):
+    Client(url, "alice", "not hers").sign_in()
 """
 
 from __future__ import annotations
 
 import contextlib
 import html
-import itertools
 import json
 import re
 import time
@@ -27,6 +26,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin
 
 
 class Refused(Exception):
@@ -60,12 +60,16 @@ class Output:
 class Client:
     """One person's browser. `url`: the site's, with its base_url. `language`: what the browser prefers, as "zh-CN"."""
 
-    def __init__(self, url: str, name: str, password: str, *, language: str = "en", timeout: float = 60.0, verify: bool = True) -> None:
+    def __init__(
+        self, url: str, name: str, password: str, *, language: str = "en", timeout: float = 60.0, verify: bool = True
+    ) -> None:
         self.url = url.rstrip("/") + "/"
         self.name, self.password, self.timeout = name, password, timeout
         headers = {"Accept-Language": language, "Accept": "text/html,application/json", "User-Agent": "manylab tests"}
         # trust_env: no proxy of the host is between us and the site.
-        self.http = httpx.Client(follow_redirects=True, headers=headers, timeout=timeout, trust_env=False, verify=verify)
+        self.http = httpx.Client(
+            follow_redirects=True, headers=headers, timeout=timeout, trust_env=False, verify=verify
+        )
         self.kernel = ""
 
     def __enter__(self) -> Client:
@@ -93,7 +97,9 @@ class Client:
         assert found, f"no form on {page.url}:\n{page.text[:2000]}"
         form = {"_xsrf": html.unescape(found[1]), "username": self.name, "password": self.password}
         # Without `next` the hub would start the server at once; signing in and starting are two questions.
-        answer = self.http.post(f"{self.url}hub/login", params={"next": f"{urlsplit(self.url).path}hub/home"}, data=form)
+        answer = self.http.post(
+            f"{self.url}hub/login", params={"next": f"{urlsplit(self.url).path}hub/home"}, data=form
+        )
         if "jupyterhub-session-id" not in self.http.cookies or not self.signed_in():
             raise Refused(answer.status_code, sentence_of(answer.text))
         return answer
@@ -120,7 +126,7 @@ class Client:
         return self.http.request(method, url, headers=headers, **more)
 
     def start_server(self, timeout: float = 60.0) -> float:
-        """Have the person's server started and wait for it, listening to its progress as the page does. Returns seconds.
+        """Have the person's server started and wait for it, listening to its progress as the page does: seconds.
 
         Raises StartFailed with what the hub said.
         """
@@ -181,9 +187,13 @@ class Client:
         cookie = self.http.build_request("GET", self.server_url + path).headers.get("cookie", "")
         address = f"{'wss' if parts.scheme == 'https' else 'ws'}://{parts.netloc}{parts.path}{path}"
         with connect(
-            address, additional_headers={"Cookie": cookie}, origin=f"{parts.scheme}://{parts.netloc}", proxy=None,  # type: ignore[arg-type]
-            open_timeout=self.timeout, max_size=64 * 1024 * 1024,
-        ) as socket:  # fmt: skip
+            address,
+            additional_headers={"Cookie": cookie},
+            origin=Origin(f"{parts.scheme}://{parts.netloc}"),
+            proxy=None,
+            open_timeout=self.timeout,
+            max_size=64 * 1024 * 1024,
+        ) as socket:
             yield socket
 
     def start_kernel(self, name: str = "python3") -> str:
@@ -203,8 +213,20 @@ class Client:
             self.start_kernel()
         with self.websocket(f"api/kernels/{self.kernel}/channels") as socket:
             message = uuid.uuid4().hex
-            header = {"msg_id": message, "msg_type": "execute_request", "username": self.name, "session": "tests", "version": "5.3"}
-            content = {"code": code, "silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False}
+            header = {
+                "msg_id": message,
+                "msg_type": "execute_request",
+                "username": self.name,
+                "session": "tests",
+                "version": "5.3",
+            }
+            content = {
+                "code": code,
+                "silent": False,
+                "store_history": True,
+                "user_expressions": {},
+                "allow_stdin": False,
+            }
             question = {"channel": "shell", "header": header, "parent_header": {}, "metadata": {}, "content": content}
             socket.send(json.dumps(question))
             return self._collect(socket, message, timeout)
@@ -244,13 +266,13 @@ class Client:
         with self.websocket(f"terminals/websocket/{name}") as socket:
             # The mark is put together by the shell: what is typed, and echoed, is not it.
             half = len(mark) // 2
-            typed = f"printf '%s%s\\n' {mark[:half]} {mark[half:]}; {command}; printf '%s%s\\n' {mark[:half]} {mark[half:]}\r"
-            socket.send(json.dumps(["stdin", typed]))
+            show = f"printf '%s%s\\n' {mark[:half]} {mark[half:]}"
+            socket.send(json.dumps(["stdin", f"{show}; {command}; {show}\r"]))
             while screen.count(mark) < 2:
                 try:
                     kind, *rest = json.loads(socket.recv(timeout=max(0.0, end - time.monotonic())))
                 except TimeoutError:
-                    raise AssertionError(f"the terminal did not finish {command!r} within {timeout:g} s:\n{screen}") from None
+                    raise AssertionError(f"{command!r} did not finish within {timeout:g} s:\n{screen}") from None
                 screen += rest[0] if kind == "stdout" else ""
         self.server("DELETE", f"api/terminals/{name}")
         return screen.split(mark)[1].replace("\r\n", "\n").strip("\n")
@@ -263,9 +285,3 @@ def sentence_of(page: str) -> str:
             text = re.sub(r"<script.*?</script>|<[^>]+>", " ", found[1], flags=re.DOTALL)
             return " ".join(html.unescape(text).split())
     return " ".join(page.split())
-
-
-def every(seconds: float) -> Iterator[int]:
-    """Counts as fast as a caller takes it until the time is over: `for _ in every(10): ...`."""
-    end = time.monotonic() + seconds
-    return itertools.takewhile(lambda _: time.monotonic() < end, itertools.count())

@@ -23,16 +23,19 @@ from urllib.request import ProxyHandler, build_opener
 
 import tomlkit
 from harness import Completed, Init, Machine, Process, Running, wait_until
+
 from support.build import CHECKOUT, site_root
 from support.client import Client
 
 
 class Site:
-    """See the module's docstring. `config`: the text of manylab.toml; http.port is added to it. `machine`: another machine
-    than the usual one; started and ended here unless it runs already.
+    """See the module's docstring. `config`: the text of manylab.toml; http.port is added to it. `machine`: another
+    machine than the usual one; started and ended here unless it runs already.
     """
 
-    def __init__(self, suite: str = "bookworm", init: Init = "none", *, config: str = "", machine: Machine | None = None) -> None:
+    def __init__(
+        self, suite: str = "bookworm", init: Init = "none", *, config: str = "", machine: Machine | None = None
+    ) -> None:
         self.suite, self.init, self.config_text = suite, init, config
         self._given = machine
         self._stack = contextlib.ExitStack()
@@ -65,16 +68,22 @@ class Site:
 
     # what people type
 
-    def manylab(self, *words: str, user: str | None = None, input: str | None = None, timeout: float = 300.0, check: bool = True) -> Completed:
+    def manylab(
+        self, *words: str, user: str | None = None, input: str | None = None, timeout: float = 300.0, check: bool = True
+    ) -> Completed:
         """Run `./manylab WORDS` to its end, as root or `user`."""
-        return self.machine.run([f"{CHECKOUT}/manylab", *words], user=user, input=input, timeout=timeout, check=check, cwd="/")
+        return self.machine.run(
+            [f"{CHECKOUT}/manylab", *words], user=user, input=input, timeout=timeout, check=check, cwd="/"
+        )
 
     def add_user(self, name: str, password: str, *more: str) -> None:
         """`manylab user add NAME --password-stdin`."""
         self.manylab("user", "add", name, "--password-stdin", *more, input=password + "\n")
 
     @contextlib.contextmanager
-    def up(self, *, user: str | None = None, tty: bool = False, timeout: float = 120.0, words: Sequence[str] = ()) -> Iterator[Running]:
+    def up(
+        self, *, user: str | None = None, tty: bool = False, timeout: float = 120.0, words: Sequence[str] = ()
+    ) -> Iterator[Running]:
         """`./manylab up` in the foreground until the block ends; entered when the site answers."""
         with self.machine.popen([f"{CHECKOUT}/manylab", "up", *words], user=user, tty=tty, cwd="/") as running:
             self.wait_until_it_answers(running, timeout)
@@ -125,10 +134,22 @@ class Site:
 
     def left_behind(self) -> list[Process]:
         """Every process that is not the machine's own init system: after a stop there must be none."""
-        own = ("sleep", "init", "/sbin/init", "/lib/systemd", "/usr/lib/systemd", "/usr/bin/dbus", "(sd-pam)", "startpar")
-        return [process for process in self.machine.processes() if process.pid != 1 and not " ".join(process.argv).startswith(own)]
+        own = (
+            "sleep",
+            "init",
+            "/sbin/init",
+            "/lib/systemd",
+            "/usr/lib/systemd",
+            "/usr/bin/dbus",
+            "(sd-pam)",
+            "startpar",
+        )
+        return [
+            process
+            for process in self.machine.processes()
+            if process.pid != 1 and not " ".join(process.argv).startswith(own)
+        ]
 
     def wait_until_nothing_is_left(self, timeout: float = 15.0) -> None:
         """Raises TimedOut, naming what still runs."""
         wait_until(lambda: not self.left_behind(), timeout, lambda: "\n".join(map(str, self.left_behind())))
-

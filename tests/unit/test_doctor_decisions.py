@@ -170,6 +170,15 @@ def test_a_kernel_json_that_is_a_link_is_not_read(tmp_path):
     assert list(environments.broken_specs(tmp_path)) == []
 
 
+def test_a_folder_s_name_cannot_smuggle_a_command_into_what_root_is_told_to_run(tmp_path, monkeypatch):
+    trap = tmp_path / ".local/share/jupyter/kernels/x; reboot"
+    trap.mkdir(parents=True)
+    (trap / "kernel.json").write_text('{"argv": ["/gone/python"]}')
+    monkeypatch.setattr(people, "_homes", lambda scene: [("eve", tmp_path)])
+    (found,) = people.kernel_broken_home(None)
+    assert found.mend == f"sudo rm -r '{trap}'"
+
+
 def test_a_database_of_a_later_jupyterhub_is_recognized():
     assert judge_revision(["aaa"], ["aaa", "bbb"]) == ""
     assert "zzz" in judge_revision(["zzz"], ["aaa", "bbb"])

@@ -14,7 +14,12 @@ CHECKOUT = Path(__file__).parents[2]
 def said_by(*argv: str) -> str:
     """What a checker prints when it does not agree; nothing when it does."""
     done = subprocess.run(
-        [sys.executable, "-m", *argv], cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300
+        [sys.executable, "-m", *argv],
+        cwd=CHECKOUT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
     )
     return done.stdout if done.returncode else ""
 
@@ -30,5 +35,7 @@ def test_mypy_finds_nothing_in_strict_mode():
 
 def test_shellcheck_finds_nothing_in_the_launcher(pytestconfig):
     for script in ("manylab", ".ci/run"):
-        done = subprocess.run(["shellcheck", "-S", "warning", CHECKOUT / script], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["shellcheck", "-S", "warning", CHECKOUT / script], capture_output=True, text=True, check=False
+        )
         assert done.stdout == ""

@@ -46,14 +46,14 @@ class Generation:
 
 
 def read_all(layout: Layout) -> tuple[Generation, ...]:
-    """All generations, oldest first. A folder that is not whole (no meta.json) does not count."""
+    """All generations, oldest first. A folder that is not whole, or of a manylab that wrote it differently, does not count."""
     found = []
     for folder in layout.generations.glob("[0-9]*"):
         try:
-            said = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            said = _typed(json.loads((folder / "meta.json").read_text(encoding="utf-8")))
+            found.append(Generation(folder=folder, **said))
+        except (OSError, ValueError, TypeError, KeyError):
             continue
-        found.append(Generation(folder=folder, **_typed(said)))
     return tuple(sorted(found, key=lambda generation: generation.number))
 
 

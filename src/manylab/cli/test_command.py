@@ -115,7 +115,8 @@ def _provide_packages(progress: Progress) -> None:
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         what = "apt-get" if os.geteuid() == 0 else "root"
         progress.say(
-            f"manylab: not installed, and there is no {what} to install it: {' '.join(missing)}; tests that need them are skipped"
+            f"manylab: not installed, and there is no {what} to install it: {' '.join(missing)}; "
+            "tests that need them are skipped"
         )
         return
     progress.say(f"manylab: installing {' '.join(missing)}")

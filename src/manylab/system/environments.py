@@ -48,7 +48,15 @@ def observe_environment(want: Environment) -> Environment | None:
     except ValueError:
         return replace(want, digest="")
     whole = said.get("digest") == want.digest and _interpreter_runs(want)
-    return want if whole else replace(want, digest="")
+    # The first versions did not write down the contents.
+    untouched = said.get("contents") in (None, _contents(want.path))
+    return want if whole and untouched else replace(want, digest="")
+
+
+def _contents(environment: Path) -> list[str]:
+    """Names of what is installed: packages that somebody removed, added or upgraded by hand show."""
+    found = (path.name for path in environment.glob("lib/python3*/site-packages/*"))
+    return sorted(name for name in found if name != "__pycache__")
 
 
 def _interpreter_runs(want: Environment) -> bool:
@@ -97,7 +105,8 @@ def build(want: Environment, *, cache: Path, network: dict[str, str], say: Say) 
     if want.own_code:
         _install_self(want, site_packages)
     open_to_all(want.path)
-    write_file(want.path / MARKER, json.dumps({"digest": want.digest, "name": want.name}) + "\n", 0o644)
+    marker = {"digest": want.digest, "name": want.name, "contents": _contents(want.path)}
+    write_file(want.path / MARKER, json.dumps(marker) + "\n", 0o644)
 
 
 def _uv(arguments: Sequence[str], cache: Path, network: dict[str, str], say: Say, input: str | None = None) -> str:
@@ -116,6 +125,7 @@ def _uv(arguments: Sequence[str], cache: Path, network: dict[str, str], say: Say
             timeout=BUILD_TIMEOUT,
             env=network,
             input=input,
+            ends_with_us=True,
             # One line a package is too much; what is downloaded, with its size, is what people wait for.
             on_line=None
             if input is not None

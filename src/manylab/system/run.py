@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -55,19 +56,22 @@ def run(
     umask: int = 0o022,
     check: bool = True,
     on_line: Callable[[str], None] | None = None,
+    ends_with_us: bool = False,
 ) -> Completed:
     """Run a program to its end.
 
     timeout: seconds, after which it is killed. umask: what it starts with; never the caller's, so that root's 077
     does not
     make files that people cannot read. on_line: called with each line of standard error as it comes (for progress).
+    ends_with_us: the kernel kills it when this process is killed, so that it does not go on writing beside the next one.
     Raises CommandFailed when it cannot be started, takes too long, or (with `check`) ends with a status other than 0.
     """
     argv = [os.fspath(part) for part in argv]
     environment = clean_environment(env)
+    setpriv = shutil.which("setpriv", path=SAFE_PATH) if ends_with_us else None
     try:
         process = subprocess.Popen(
-            argv,
+            [setpriv, "--pdeathsig", "KILL", *argv] if setpriv else argv,
             stdin=subprocess.PIPE if input is not None else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

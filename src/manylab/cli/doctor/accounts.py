@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grp
 import pwd
+import shlex
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -139,12 +140,13 @@ def member_system(scene: Scene) -> Iterator[Finding]:
     gone = sorted(set(names) - {person.name for person in scene.members})
     for name in low:
         yield warning(
-            f"{name} is a system account and never gets a server", f"sudo gpasswd --delete {name} {scene.group}"
+            f"{name} is a system account and never gets a server",
+            f"sudo gpasswd --delete {shlex.quote(name)} {scene.group}",
         )
     for name in gone:
         yield warning(
             f"{name!r} is in the group and is no account of this machine that can have a server",
-            f"sudo gpasswd --delete {name} {scene.group}",
+            f"sudo gpasswd --delete {shlex.quote(name)} {scene.group}",
         )
 
 

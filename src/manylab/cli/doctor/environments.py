@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -115,7 +116,7 @@ def env_unreadable(scene: Scene) -> Iterator[Finding]:
     for name, bits in _bits(scene):
         if bits.unreadable:
             yield problem(
-                f"environment {name}: {len(bits.unreadable)} files are not readable by all: {bits.unreadable[0]}",
+                f"environment {name}: not all can read {len(bits.unreadable)} of its files: {bits.unreadable[0]}",
                 f"sudo chmod -R a+rX {scene.built(name)}",
             )
 
@@ -131,7 +132,7 @@ def env_writable(scene: Scene) -> Iterator[Finding]:
         if bits.writable:
             path = scene.built(name)
             yield problem(
-                f"environment {name}: {len(bits.writable)} files can be changed by others: {bits.writable[0]}",
+                f"environment {name}: others can change {len(bits.writable)} of its files: {bits.writable[0]}",
                 f"sudo chown -R root:root {path} && sudo chmod -R go-w {path}",
             )
 
@@ -222,7 +223,8 @@ def kernel_broken(scene: Scene) -> Iterator[Finding]:
         for path, wrong in broken_specs(folder):
             ours = folder == folders[0]
             yield (problem if ours else warning)(
-                f"the kernel {path.parent.name} {wrong} ({path})", "" if ours else f"sudo rm -r {path.parent}"
+                f"the kernel {path.parent.name} {wrong} ({path})",
+                "" if ours else f"sudo rm -r {shlex.quote(str(path.parent))}",
             )
 
 

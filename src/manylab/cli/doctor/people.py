@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -178,7 +179,9 @@ def leftover_packages(scene: Scene) -> Iterator[Finding]:
 def kernel_broken_home(scene: Scene) -> Iterator[Finding]:
     for name, home in _homes(scene):
         for path, wrong in broken_specs(home / ".local/share/jupyter/kernels"):
-            yield warning(f"the kernel {path.parent.name!r} of {name} {wrong}", f"rm -r {path.parent}")
+            yield warning(
+                f"the kernel {path.parent.name!r} of {name} {wrong}", f"sudo rm -r {shlex.quote(str(path.parent))}"
+            )
 
 
 @check(

@@ -1,0 +1,116 @@
+"""What a person does in a real browser: sign in, format a cell, run it, see the plot, sign out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+from harness import wait_until
+from playwright.sync_api import Browser, Page, expect
+
+from support.pages import SLOW, in_the_lab, open_notebook, sign_in, text_of_cell
+from support.site import Site
+
+UGLY = """import sys
+import os
+import matplotlib.pyplot as plt
+import numpy as np
+x=np.linspace( 0,2*np.pi ,200 )
+fig,ax=plt.subplots( figsize=(7,3) )
+for k in [1,2,3]: ax.plot(x,np.sin(k*x),label=f'sin({k}x)')
+ax.legend( ) ;  ax.set_title( 'Three sines' )
+plt.show( )
+print( 'the sum is',6*7 )"""
+# What isort and black make of it.
+FORMATTED = """import os
+import sys
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+x = np.linspace(0, 2 * np.pi, 200)
+fig, ax = plt.subplots(figsize=(7, 3))
+for k in [1, 2, 3]:
+    ax.plot(x, np.sin(k * x), label=f"sin({k}x)")
+ax.legend()
+ax.set_title("Three sines")
+plt.show()
+print("the sum is", 6 * 7)"""
+
+
+def test_a_cell_is_formatted_run_and_shows_its_plot(
+    page: Page, site: Site, keep_picture: Callable[[str], None]
+) -> None:
+    page.goto(f"{site.url}hub/login")
+    page.locator("#username_input").wait_for()
+    keep_picture("login")
+    sign_in(page, site)
+    in_the_lab(page)
+    open_notebook(page, site, "Sines.ipynb", UGLY)
+    assert text_of_cell(page) == UGLY
+    page.locator(
+        ".jp-NotebookPanel-toolbar [title*='Format' i], .jp-NotebookPanel-toolbar [data-command*='code_formatter']"
+    ).first.click()
+    wait_until(lambda: text_of_cell(page) == FORMATTED, 60, lambda: f"formatting:\n{text_of_cell(page)}", interval=0.2)
+
+    page.locator(".jp-Notebook .jp-CodeCell .cm-content").first.click()
+    page.keyboard.press("Control+Enter")
+    outputs = page.locator(".jp-Notebook .jp-OutputArea-output")
+    plot = outputs.locator("img[src^='data:image/png']")
+    expect(plot).to_be_visible(timeout=SLOW)
+    assert plot.evaluate("image => image.naturalWidth") > 300
+    expect(outputs.filter(has_text="the sum is 42")).to_be_visible()
+    expect(page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")).to_be_visible(timeout=SLOW)
+    page.keyboard.press("Control+s")
+    keep_picture("lab")
+    wait_until(lambda: "the sum is 42" in site.machine.read("/home/alice/Sines.ipynb"), 30, "the saved notebook")
+
+
+def test_whoever_signs_out_in_the_lab_is_asked_for_the_password_again(page: Page, site: Site) -> None:
+    sign_in(page, site)
+    in_the_lab(page)
+    page.locator("#jp-MainMenu").get_by_text("File", exact=True).click()
+    page.locator(".lm-Menu").get_by_text("Log Out", exact=True).click()
+    expect(page.locator("#username_input, a#login")).to_be_visible(timeout=SLOW)
+    page.goto(f"{site.url}user/alice/lab")
+    page.wait_for_url(re.compile(r"/hub/login"))
+    expect(page.locator("#password_input")).to_be_visible()
+
+
+def test_a_wrong_password_leaves_one_on_the_login_page_with_a_plain_sentence(page: Page, site: Site) -> None:
+    sign_in(page, site, password="not hers")
+    expect(page.locator(".login_error")).to_have_text("The user name or password is wrong, or the account is locked.")
+    expect(page.locator("#username_input")).to_have_value("alice")
+
+
+@pytest.mark.parametrize(
+    ("locale", "sentence"), [("zh-CN", "用户名或密码错误"), ("de-DE", "The user name or password is wrong")]
+)
+def test_the_login_page_speaks_chinese_to_a_chinese_browser_and_else_english(
+    chromium: Browser, site: Site, locale: str, sentence: str
+) -> None:
+    context = chromium.new_context(locale=locale)
+    page = context.new_page()
+    page.goto(f"{site.url}hub/login")
+    words = page.locator("body").inner_text()
+    assert bool(re.search(r"[\u4e00-\u9fff]", words)) == (locale == "zh-CN"), words
+    sign_in(page, site, password="not hers")
+    expect(page.locator(".login_error")).to_contain_text(sentence)
+    context.close()
+
+
+def test_nothing_on_the_pages_comes_from_another_site_or_fails(page: Page, site: Site) -> None:
+    elsewhere: list[str] = []
+    failed: list[str] = []
+    errors: list[str] = []
+    page.on(
+        "request",
+        lambda request: None if request.url.startswith((site.url, "data:", "blob:")) else elsewhere.append(request.url),
+    )
+    page.on("response", lambda answer: failed.append(f"{answer.status} {answer.url}") if answer.status >= 500 else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    sign_in(page, site)
+    in_the_lab(page)
+    page.locator(".jp-Launcher, .jp-Notebook").first.wait_for(timeout=SLOW)
+    assert (elsewhere, failed, errors) == ([], [], [])
