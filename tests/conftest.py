@@ -1,4 +1,4 @@
-"""For all tests: where modules are found, a summary of what was skipped and why, in CI no skip that nobody agreed to."""
+"""For all tests: where modules are found; a summary of what was skipped and why; in CI no skip nobody agreed to."""
 
 from __future__ import annotations
 

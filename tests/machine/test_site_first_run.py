@@ -244,7 +244,7 @@ def test_broken_packages_in_a_home_do_not_stop_that_persons_server(homely):
 
 LEFTOVERS = {
     ".jupyter/jupyter_notebook_config.py": "raise SystemExit('broken')\n",
-    ".jupyter/jupyter_server_config.py": "c.ServerApp.port = 1; c.ServerApp.ip = '0.0.0.0'; raise SystemExit('broken')\n",
+    ".jupyter/jupyter_server_config.py": "c.ServerApp.ip = '0.0.0.0'; raise SystemExit('broken')\n",
     ".jupyter/jupyter_config.py": "this is no Python\n",
     ".jupyter/jupyter_server_config.json": '{"ServerApp": {"password": "x", "base_url": "/nowhere"',
     ".jupyter/jupyterhub_config.py": "raise SystemExit('broken')\n",

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from manylab.cli.doctor import environments, files, machine, network, paths, people, processes, python, services
+from manylab.cli.doctor import environments, files, machine, network, paths, people, python, services
 from manylab.cli.doctor.accounts import Shadow, parse_shadow, sign_in
 from manylab.cli.doctor.database import judge_revision
 from manylab.cli.doctor.machine import GIB, MIB, Disk
-from manylab.cli.doctor.parts import DEAD, RUNNING, STOPPED, Part, Parts
 from manylab.cli.doctor.paths import Seen
+from manylab.cli.look import processes
+from manylab.cli.look.parts import DEAD, RUNNING, STOPPED, Part, Parts
 from manylab.config.load import parse
 from manylab.model.resources import File
 

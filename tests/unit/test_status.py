@@ -6,8 +6,8 @@ import pytest
 
 from manylab.base.layout import system_layout
 from manylab.cli import look_commands
-from manylab.cli.doctor import follow, status, versions
-from manylab.cli.doctor.parts import DEAD, RUNNING, STOPPED, UNKNOWN, from_supervisor, from_systemd
+from manylab.cli.look import follow, status, versions
+from manylab.cli.look.parts import DEAD, RUNNING, STOPPED, UNKNOWN, from_supervisor, from_systemd
 from manylab.supervise import control
 from manylab.supervise.processes import Identity
 from manylab.supervise.record import Record, ServiceRecord

@@ -46,7 +46,7 @@ class Generation:
 
 
 def read_all(layout: Layout) -> tuple[Generation, ...]:
-    """All generations, oldest first. A folder that is not whole, or of a manylab that wrote it differently, does not count."""
+    """All generations, oldest first. A folder that is not whole, or written differently, does not count."""
     found = []
     for folder in layout.generations.glob("[0-9]*"):
         try:

@@ -20,12 +20,13 @@ from manylab.base.errors import NeedsRoot, NotFound, NotInstalled
 from manylab.base.layout import Layout, system_layout
 from manylab.cli.app import JsonOption, app, command
 from manylab.cli.context import Context, make_context
-from manylab.cli.doctor import follow, report
-from manylab.cli.doctor import status as site_status
+from manylab.cli.doctor import report
 from manylab.cli.doctor.checks import ALL
-from manylab.cli.doctor.parts import STOPPED
 from manylab.cli.doctor.scene import make_scene
 from manylab.cli.doctor.table import Examined, examine, examine_all
+from manylab.cli.look import follow
+from manylab.cli.look import status as site_status
+from manylab.cli.look.parts import STOPPED
 from manylab.cli.result import Result
 from manylab.model import units
 from manylab.system import facts

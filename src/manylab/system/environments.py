@@ -171,6 +171,7 @@ def _install_npm(want: Environment, site_packages: Path, cache: Path, network: d
             cwd=want.path,
             env=network,
             timeout=BUILD_TIMEOUT,
+            ends_with_us=True,
         )
     except CommandFailed as error:
         raise explain(error) from error

@@ -61,9 +61,9 @@ def run(
     """Run a program to its end.
 
     timeout: seconds, after which it is killed. umask: what it starts with; never the caller's, so that root's 077
-    does not
-    make files that people cannot read. on_line: called with each line of standard error as it comes (for progress).
-    ends_with_us: the kernel kills it when this process is killed, so that it does not go on writing beside the next one.
+    does not make files that people cannot read. on_line: called with each line of standard error as it comes (for
+    progress). ends_with_us: the kernel kills it when this process is killed, so that it does not go on writing beside
+    the next one.
     Raises CommandFailed when it cannot be started, takes too long, or (with `check`) ends with a status other than 0.
     """
     argv = [os.fspath(part) for part in argv]

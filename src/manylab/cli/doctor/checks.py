@@ -2,18 +2,7 @@
 
 from __future__ import annotations
 
-from manylab.cli.doctor import (
-    accounts,
-    database,
-    environments,
-    files,
-    machine,
-    network,
-    people,
-    python,
-    services,
-    tls,
-)
+from manylab.cli.doctor import accounts, database, environments, files, machine, network, people, python, services, tls
 from manylab.cli.doctor.table import TABLE, Check
 
 # First what everything else stands on.

@@ -9,10 +9,10 @@ from pathlib import Path
 from manylab.apply.change import plan_changes
 from manylab.apply.site import config_text
 from manylab.base.errors import ManylabError
-from manylab.cli.doctor import processes
 from manylab.cli.doctor.paths import some, too_open
 from manylab.cli.doctor.scene import COOKIE_SECRET, PROXY_TOKEN, Scene, Skip
 from manylab.cli.doctor.table import Finding, check, problem, warning
+from manylab.cli.look import processes
 from manylab.config import walk
 from manylab.config.load import parse
 from manylab.config.schema import Config

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from manylab.cli.doctor.follow import printable
 from manylab.cli.doctor.table import Examined, Finding, Level, count
+from manylab.cli.look.follow import printable
 
 _MARKS: dict[Level, str] = {"ok": "ok", "skipped": "skipped", "warning": "WARNING", "problem": "PROBLEM"}
 _WIDTH = 9

@@ -12,7 +12,7 @@ from typing import Any
 from manylab.apply.site import Site, config_text, look
 from manylab.base.errors import BadName, ManylabError, NotFound
 from manylab.base.layout import Layout
-from manylab.cli.doctor import parts, processes
+from manylab.cli.look import parts, processes
 from manylab.config.load import parse
 from manylab.config.schema import Config
 from manylab.model.resources import Environment

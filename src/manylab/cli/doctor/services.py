@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from manylab.base.errors import WardenUnavailable
-from manylab.cli.doctor import processes
-from manylab.cli.doctor.parts import DEAD, Parts
 from manylab.cli.doctor.scene import Scene, Skip
 from manylab.cli.doctor.table import Finding, check, problem, warning
+from manylab.cli.look import processes
+from manylab.cli.look.parts import DEAD, Parts
 from manylab.supervise.record import living_services, read_state, supervisors
 from manylab.system.files import owner_name
 from manylab.system.services.managers import manager_for

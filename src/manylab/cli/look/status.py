@@ -8,10 +8,10 @@ from typing import Any
 
 from manylab.apply import generations
 from manylab.base.errors import ManylabError
-from manylab.cli.doctor import processes, versions
-from manylab.cli.doctor.follow import printable
-from manylab.cli.doctor.parts import RUNNING, UNKNOWN
 from manylab.cli.doctor.scene import Scene, Skip
+from manylab.cli.look import processes, versions
+from manylab.cli.look.follow import printable
+from manylab.cli.look.parts import RUNNING, UNKNOWN
 from manylab.model.hub import local_url
 from manylab.system.http import status_of
 

@@ -1,0 +1,1 @@
+"""What status, logs and doctor look with: parts, versions, processes, log files."""
