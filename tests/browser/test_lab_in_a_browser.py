@@ -63,15 +63,16 @@ def test_a_cell_is_formatted_run_and_shows_its_plot(
     expect(outputs.filter(has_text="the sum is 42")).to_be_visible()
     expect(page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")).to_be_visible(timeout=SLOW)
     page.keyboard.press("Control+s")
-    keep_picture("lab")
     wait_until(lambda: "the sum is 42" in site.machine.read("/home/alice/Sines.ipynb"), 30, "the saved notebook")
+    expect(page.locator(".lm-TabBar-tab.jp-mod-current.jp-mod-dirty")).to_have_count(0)
+    keep_picture("lab")
 
 
 def test_whoever_signs_out_in_the_lab_is_asked_for_the_password_again(page: Page, site: Site) -> None:
     sign_in(page, site)
     in_the_lab(page)
     page.locator("#jp-MainMenu").get_by_text("File", exact=True).click()
-    page.locator(".lm-Menu").get_by_text("Log Out", exact=True).click()
+    page.locator(".lm-Menu").get_by_text("Log Out", exact=True).filter(visible=True).click()
     expect(page.locator("#username_input, a#login")).to_be_visible(timeout=SLOW)
     page.goto(f"{site.url}user/alice/lab")
     page.wait_for_url(re.compile(r"/hub/login"))

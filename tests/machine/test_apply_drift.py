@@ -13,8 +13,8 @@ from support.site import Site
 PASSWORD = "wonderland 1865"
 # Small, so that a damaged environment is built again in seconds.
 CONFIG = '[envs.default]\npackages = ["ipykernel"]\n'
-# Downloads of the installer, and the log that the launcher starts anew.
-NOT_COMPARED = ("/opt/manylab/cache", "/opt/manylab/tool")
+# Downloads of the installer, the log that the launcher starts anew, and the hub's database.
+NOT_COMPARED = ("/opt/manylab/cache", "/opt/manylab/tool", "/var/lib/manylab/hub")
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection
 from typing import Any
 
@@ -26,7 +27,9 @@ def data_of(done: Completed) -> Any:
 
 def ask(site: Site, *words: str, timeout: float = 300.0) -> Any:
     """`./manylab WORDS --json`, which must succeed."""
-    return data_of(site.manylab(*words, "--json", timeout=timeout))
+    done = site.manylab(*words, "--json", timeout=timeout, check=False)
+    assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}{site.logs(80)}"
+    return data_of(done)
 
 
 def refusal(site: Site, *words: str, timeout: float = 300.0) -> dict[str, Any]:
@@ -34,7 +37,8 @@ def refusal(site: Site, *words: str, timeout: float = 300.0) -> dict[str, Any]:
     done = site.manylab(*words, "--json", timeout=timeout, check=False)
     assert done.returncode == 1, done.stdout + done.stderr
     error: dict[str, Any] = data_of(done)["error"]
-    assert error["message"] and error["hint"], error
+    assert error["message"], error
+    assert error["hint"] or all(problem["hint"] for problem in error["problems"]), error
     assert "Traceback" not in done.stdout + done.stderr
     return error
 
@@ -51,7 +55,9 @@ def tree(machine: Machine, *folders: str, ignore: Collection[str] = (), times: b
     prune = [word for path in ignore for word in ("-path", path, "-prune", "-o")]
     shown = "%p\\t%y %#m %u:%g %l" + (" %s %T@" if times else "") + "\\n"
     found = machine.run(["find", *folders, "-xdev", *prune, "-printf", shown], check=False).stdout
-    return dict(line.split("\t", 1) for line in found.splitlines())
+    # The size of a folder is the file system's own business.
+    rows = (line.split("\t", 1) for line in found.splitlines())
+    return {path: re.sub(r" \d+ (?=[\d.]+$)", " ", facts) if facts.startswith("d") else facts for path, facts in rows}
 
 
 def changed(before: dict[str, str], after: dict[str, str]) -> dict[str, tuple[str, str]]:

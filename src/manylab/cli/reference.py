@@ -34,7 +34,7 @@ an error is then `{"error": {"code": ..., "message": ..., "hint": ...}}`. What t
 | 0 | done |
 | 1 | failed: the message says what happened and what to do next |
 | 2 | wrong usage: no such command or option |
-| 130 | ended by Ctrl-C |
+| 130 | interrupted by Ctrl-C; for `up` that is the way to stop it, and its status is then 0 |
 
 Where a command has further statuses of its own, its text below says so.
 """

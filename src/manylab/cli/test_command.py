@@ -71,23 +71,10 @@ def test(
         python = _provide_environment(checkout, progress)
     parts = QUICK if quick else tuple(Part)
     folders = [checkout / "tests" / part.value for part in ((only,) if only else parts)]
-    argv = [
-        str(python),
-        "-m",
-        "pytest",
-        "--rootdir",
-        str(checkout),
-        "--numprocesses",
-        str(workers),
-        "--dist",
-        "worksteal",
-    ]
-    argv += [
-        "--durations=15",
-        "--durations-min=1",
-        *(["-k", expression] if expression else []),
-        *(["-x"] if exit_first else []),
-    ]
+    argv = [str(python), "-m", "pytest", "--rootdir", str(checkout), "--durations=15", "--durations-min=1"]
+    # One test at a time for each worker, in order: those marked `first` fill the cache that the others need.
+    argv += ["--numprocesses", str(workers), "--dist", "load", "--maxschedchunk", "1"]
+    argv += [*(["-k", expression] if expression else []), *(["-x"] if exit_first else [])]
     argv += [str(folder) for folder in folders if any(folder.rglob("test_*.py"))]
     kept = {
         name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME", "PYTEST_ADDOPTS")
@@ -156,7 +143,7 @@ def _provide_environment(checkout: Path, progress: Progress) -> Path:
     uv = uv_program()
     run([uv, "venv", "-q", "--clear", "--python", base, str(folder)], timeout=300, env=environment)
     sync = [uv, "pip", "sync", "--only-binary", ":all:", "--require-hashes", "--python", str(python), str(lock)]
-    run(sync, timeout=INSTALL_TIMEOUT, env=environment, on_line=progress.say)
+    run(sync, timeout=INSTALL_TIMEOUT, env=environment)
     packages = next((folder / "lib").glob("python3*")) / "site-packages"
     (packages / "manylab-checkout.pth").write_text(f"{PACKAGE.parent}\n", encoding="utf-8")
     (folder / "complete").touch()
