@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from harness import wait_until
+
 from support.client import Client
 from support.looking import FOLDERS, ask, changed, in_memory, leftovers, planned, refusal, tree
 from support.site import Site
@@ -130,13 +131,17 @@ def test_an_address_that_others_reach_needs_tls_or_a_word_that_says_so(site):
 def certificates(site) -> str:
     """A folder with a certificate and its key, another key, and one with a passphrase."""
     folder = "/etc/lab-tls"
-    new = "openssl req -x509 -newkey rsa:2048 -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost,IP:127.0.0.1"
-    site.machine.run(f"mkdir -p {folder} && which openssl || {{ apt-get update -qq; apt-get install -qq -y openssl; }}", timeout=200)
-    site.machine.run(
-        f"cd {folder} && {new} -nodes -keyout key.pem -out cert.pem && {new} -nodes -keyout other.pem -out other-cert.pem && "
-        "openssl rsa -aes128 -passout pass:secret -in key.pem -out locked.pem && chmod 600 *.pem && echo nothing > empty.pem",
-        timeout=100,
-    )
+    new = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"
+    get = "apt-get update -qq && apt-get install -qq -y --no-install-recommends openssl"
+    commands = [
+        f"mkdir -p {folder} && cd {folder} && (which openssl || ({get}))",
+        f"{new} -keyout key.pem -out cert.pem",
+        f"{new} -keyout other.pem -out other-cert.pem",
+        "openssl genrsa -out nobodys.pem 2048",
+        "openssl rsa -aes128 -passout pass:secret -in other.pem -out locked.pem",
+        "echo nothing > empty.pem && chmod 600 *.pem",
+    ]
+    site.machine.run(" && ".join(commands), timeout=200)
     return folder
 
 
@@ -158,12 +163,16 @@ def test_tls_by_certificate_files_works_from_sign_in_to_a_kernel(site, certifica
     assert planned(site) == {}
     assert "PRIVATE KEY" not in site.logs(2000)
     # A renewed certificate is a change that apply sees and serves.
-    site.machine.run(f"cp {certificates}/other-cert.pem {certificates}/cert.pem && cp {certificates}/other.pem {certificates}/key.pem")
+    site.machine.run(
+        f"cp {certificates}/other-cert.pem {certificates}/cert.pem && cp {certificates}/other.pem {certificates}/key.pem"
+    )
     assert "file /var/lib/manylab/proxy/certificate.pem" in planned(site)
     ask(site, "apply")
     served = "openssl s_client -connect 127.0.0.1:{} </dev/null 2>/dev/null | openssl x509 -noout -serial"
     new = site.machine.run(f"openssl x509 -noout -serial -in {certificates}/cert.pem").stdout
-    wait_until(lambda: site.machine.run(served.format(site.machine.port), check=False).stdout == new, 20, "the new certificate")
+    wait_until(
+        lambda: site.machine.run(served.format(site.machine.port), check=False).stdout == new, 20, "the new certificate"
+    )
 
 
 @pytest.mark.parametrize(
@@ -174,11 +183,10 @@ def test_tls_by_certificate_files_works_from_sign_in_to_a_kernel(site, certifica
         ("locked.pem", "locked.pem", "cannot be used together"),
         ("missing.pem", "other.pem", "No such file"),
         (".", "other.pem", "director"),
-        ("other-cert.pem", "first-key.pem", "cannot be used together"),
+        ("other-cert.pem", "nobodys.pem", "cannot be used together"),
     ],
 )
 def test_certificate_files_that_cannot_be_used_are_refused_by_name(site, certificates, certificate, key, said):
-    site.machine.run(f"cd {certificates} && {{ [ -e first-key.pem ] || openssl genrsa -out first-key.pem 2048; }}")
     site.configure(with_tls(f"{certificates}/{certificate}", f"{certificates}/{key}"))
     error = refusal(site, "apply", timeout=20)
     assert error["code"] == "E-CONFIG"
@@ -192,14 +200,23 @@ def test_certificate_files_that_cannot_be_used_are_refused_by_name(site, certifi
 
 @pytest.mark.parametrize(
     ("folder", "size"),
-    [(TINY, "4m"), ("/var/lib/manylab/generations", "16k"), ("/opt/manylab/cache", "64k"), ("/var/lib/manylab/rendered", "4k")],
+    [
+        (TINY, "4m"),
+        ("/var/lib/manylab/generations", "16k"),
+        ("/opt/manylab/cache", "64k"),
+        ("/var/lib/manylab/rendered", "4k"),
+    ],
 )
 def test_a_full_disk_is_said_disturbs_nobody_and_is_made_good_when_there_is_space(site, folder, size):
     site.machine.run(f"mkdir -p {folder} && cp -a {folder} /root/full-copy")
     site.machine.run(f"mount -t tmpfs -o size={size},mode=$(stat -c %a {folder}) tmpfs {folder}")
     try:
-        site.machine.run(f"chown --reference=/root/full-copy {folder}; cp -a /root/full-copy/. {folder}/ 2>/dev/null; cat /dev/zero > {folder}/fill 2>/dev/null; true")
-        site.configure(f'[site]\nname = "{folder}"\n[people]\nadmins = [{", ".join(repr(f"person{n}").replace(chr(39), chr(34)) for n in range(900))}]\n{SMALL}[envs.tiny]\npackages = ["ipykernel"]\n')
+        # What was there, as far as it fits, and the rest of the space is somebody else's.
+        site.machine.run(f"chown --reference=/root/full-copy {folder}; cp -a /root/full-copy/. {folder}/", check=False)
+        site.machine.run(f"cat /dev/zero > {folder}/fill", check=False)
+        admins = ", ".join(f'"person{number}"' for number in range(900))
+        more = f'[site]\nname = "{folder}"\n[people]\nadmins = [{admins}]\n'
+        site.configure(f'{more}{SMALL}[envs.tiny]\npackages = ["ipykernel"]\n')
         error = refusal(site, "apply")
         assert error["code"] == "E-DISK-FULL", error
         assert "free some space" in error["hint"]
@@ -217,7 +234,11 @@ def test_a_full_disk_is_said_disturbs_nobody_and_is_made_good_when_there_is_spac
 
 @pytest.mark.parametrize(
     ("package", "reason"),
-    [("no-such-package-of-manylab-tests", "not found"), ("iniconfig==0.0.999", "no version"), ("ipykernel<0.1", "ipykernel")],
+    [
+        ("no-such-package-of-manylab-tests", "not found"),
+        ("iniconfig==0.0.999", "no version"),
+        ("ipykernel<0.1", "ipykernel"),
+    ],
 )
 def test_packages_that_cannot_be_had_are_refused_with_the_solver_s_reason(site, package, reason):
     before = tree(site.machine, *FOLDERS, ignore=NOT_COMPARED)
@@ -236,7 +257,9 @@ class Apart(Site):
         return self.machine.run(["/usr/bin/python3", "-c", ask_it], check=False).stdout.strip() == "200"
 
 
-@pytest.mark.parametrize("words", [["env", "add", "default", "iniconfig"], ["env", "add", "other", "numpy"], ["apply"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [["env", "add", "default", "iniconfig"], ["env", "add", "other", "numpy"], ["apply"]], ids=" ".join
+)
 def test_without_a_network_the_running_site_goes_on_and_the_error_names_what_to_set(words, apart):
     before = tree(apart.machine, *FOLDERS, ignore=NOT_COMPARED)
     if words == ["apply"]:

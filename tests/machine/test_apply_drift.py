@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+
 from support.client import Client
 from support.looking import FOLDERS, ask, changed, in_memory, planned, tree
 from support.site import Site
@@ -72,7 +73,10 @@ DRIFT = {
         "link /usr/local/bin/manylab",
         "is something else",
     ),
-    "rm -r /opt/manylab/envs/default/current/lib/python3*/site-packages/traitlets": ("environment default", "is incomplete"),
+    "rm -r /opt/manylab/envs/default/current/lib/python3*/site-packages/traitlets": (
+        "environment default",
+        "is incomplete",
+    ),
     "chmod 0644 /var/lib/manylab/proxy/token.env": ("secret proxy token", "can be read by others"),
     "rm /etc/profile.d/manylab.sh": ("file /etc/profile.d/manylab.sh", None),
     "mv /opt/manylab/share/jupyter/kernels/python3/kernel.json /root/ && ln -s /root/kernel.json "
@@ -103,7 +107,9 @@ def test_plan_shows_what_somebody_changed_by_hand_and_apply_mends_it(site, alice
     assert planned(site) == {}
     assert "RestartSec=2" in site.machine.read(UNIT)
     assert "pam_permit" not in site.machine.read("/etc/pam.d/manylab")
-    assert "NeedDaemonReload=no" in site.machine.run(["systemctl", "show", "-p", "NeedDaemonReload", "manylab-hub"]).stdout
+    assert (
+        "NeedDaemonReload=no" in site.machine.run(["systemctl", "show", "-p", "NeedDaemonReload", "manylab-hub"]).stdout
+    )
     site.wait_until_it_answers()
     assert alice.run("kept") == "42", "people's kernels go on"
     assert alice.server("GET", "api/kernelspecs").json()["kernelspecs"].keys() == {"python3"}

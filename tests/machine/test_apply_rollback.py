@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+
 from support.client import CellFailed, Client
 from support.looking import ask, in_memory, planned, refusal, tree
 from support.site import Site
@@ -48,7 +49,10 @@ def rendered(site: Site) -> dict[str, str]:
     """What the site's programs read, without times."""
     folder = "/var/lib/manylab/rendered"
     names = site.machine.run(["ls", folder]).stdout.split()
-    return {**tree(site.machine, folder, times=False), **{name: site.machine.read(f"{folder}/{name}") for name in names}}
+    return {
+        **tree(site.machine, folder, times=False),
+        **{name: site.machine.read(f"{folder}/{name}") for name in names},
+    }
 
 
 def test_rollback_brings_back_configuration_rendered_files_and_environment(site, alice):

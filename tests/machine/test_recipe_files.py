@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from harness import Machine
+from harness import Machine, Running, wait_until
 from support.build import CHECKOUT, site_root
 from support.client import Client, Refused
 from support.site import Site
@@ -71,8 +71,7 @@ SQUATTER = "exec /usr/bin/python3 -m http.server --bind 127.0.0.1 {port}"
 def test_a_taken_port_is_reported_with_the_program_and_pid_that_have_it(site, command):
     machine = site.machine
     with machine.popen(SQUATTER.format(port=machine.port)) as squatter:
-        squatter.wait_for_output("Serving HTTP") if False else None
-        pid = listener(site)
+        pid = pid_of_listener(site, squatter)
         done = site.manylab(command, check=False)
         assert done.returncode == 1
         assert re.search(rf"^E-PORT-TAKEN: port {machine.port} on 127\.0\.0\.1 is used by python3\S* \(pid {pid}\)$", done.stderr, re.MULTILINE)
@@ -82,12 +81,10 @@ def test_a_taken_port_is_reported_with_the_program_and_pid_that_have_it(site, co
     assert not machine.exists("/var/lib/manylab/installed.json")
 
 
-def listener(site: Site) -> int:
-    """The pid of the squatter, when it listens."""
-    from harness import wait_until
-
+def pid_of_listener(site: Site, squatter: Running) -> int:
+    """The pid of the squatter, as soon as it listens."""
     listens = f"grep -qi ':{site.machine.port:04X} 00000000:0000 0A' /proc/net/tcp"
-    wait_until(lambda: site.machine.run(listens, check=False).returncode == 0, 10, "the squatter")
+    wait_until(lambda: site.machine.run(listens, check=False).returncode == 0, 10, squatter.output)
     (pid,) = [process.pid for process in site.machine.processes() if "http.server" in process.argv]
     return pid
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Iterator
 
 import pytest
@@ -131,5 +129,3 @@ def test_it_starts_with_the_machine(site):
         assert alice.run("print('hello')") == "hello\n"
     assert "Nothing to change" in site.manylab("apply").stdout, "a reboot leaves nothing to mend"
 
-
-_ = (os, signal)

@@ -1,5 +1,5 @@
-"""Every part of a running site is killed again and again: it serves again, nobody's kernel is lost, nothing is there twice,
-and after a stop nothing is left. Without systemd and with it.
+"""Every part of a running site is killed again and again: it serves again, nobody's kernel is lost, nothing is there
+twice, and after a stop nothing is left. Without systemd and with it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 from harness import Init, wait_until
+
 from support.client import Client
 from support.looking import ask, in_memory
 from support.site import Site

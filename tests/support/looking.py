@@ -8,6 +8,7 @@ from collections.abc import Collection
 from typing import Any
 
 from harness import Completed, Init, Machine
+
 from support.build import site_root
 from support.site import Site
 
@@ -71,7 +72,8 @@ def changed(before: dict[str, str], after: dict[str, str]) -> dict[str, tuple[st
 
 def leftovers(machine: Machine) -> list[str]:
     """Files that only exist while something is being written, and environments that are not complete."""
-    half = "find /etc /opt/manylab/envs /opt/manylab/etc /opt/manylab/share /var/lib/manylab /usr/local -name '*.manylab-new'"
+    folders = "/etc /opt/manylab/envs /opt/manylab/etc /opt/manylab/share /var/lib/manylab /usr/local"
+    half = f"find {folders} -name '*.manylab-new'"
     unmarked = (
         "for folder in /opt/manylab/envs/*/*/; do case $folder in */current/) ;; *) "
         "[ -e $folder/manylab-environment.json ] || echo $folder;; esac; done"

@@ -41,9 +41,10 @@ def all_errors(kind: type[ManylabError]) -> set[type[ManylabError]]:
     return {kind}.union(*(all_errors(below) for below in kind.__subclasses__()))
 
 
-def test_every_error_lives_where_the_reference_looks_for_it():
-    ours = {kind for kind in all_errors(ManylabError) if kind.__module__.startswith("manylab.")}
-    assert ours == set(error_types())
+def test_no_code_is_hidden_from_the_reference():
+    # A package's own kinds of a documented error (the warden's Refusal) share its code; whichever are imported.
+    ours = {kind.code for kind in all_errors(ManylabError) if kind.__module__.startswith("manylab.")}
+    assert ours == {kind.code for kind in error_types()}
 
 
 def test_the_old_recipe_s_settings_all_have_their_row():

@@ -86,6 +86,15 @@ def test_a_readme_names_no_command_that_is_not_there(readme):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=str)
+def test_a_page_tells_nobody_to_type_what_is_not_there(page):
+    known = {entry.words for entry in ENTRIES}
+    groups = {words[0] for words in known if len(words) > 1}
+    text = (CHECKOUT / page).read_text(encoding="utf-8")
+    for first, second in re.findall(r"(?:\./|\bsudo )manylab ([a-z][a-z-]*)(?: ([a-z-]+))?", text):
+        assert ((first, second) if first in groups and second else (first,)) in known | {(group,) for group in groups}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
 def test_no_link_of_a_page_leads_nowhere(page):
     text = (CHECKOUT / page).read_text(encoding="utf-8")
     for target in links(text):

@@ -81,7 +81,13 @@ def described(name: str) -> str:
 def shown(file: File) -> str:
     """A file's content, unless it is long or kept from being shown."""
     count = file.content.count("\n")
-    return file.content if count <= LONGEST and not file.volatile else f"({count} lines)" if not file.volatile else "(the example)"
+    return (
+        file.content
+        if count <= LONGEST and not file.volatile
+        else f"({count} lines)"
+        if not file.volatile
+        else "(the example)"
+    )
 
 
 def line_of(resource: Resource) -> str:
@@ -98,7 +104,12 @@ def line_of(resource: Resource) -> str:
     elif isinstance(resource, Account):
         more = [f"group={resource.group}", f"groups={','.join(resource.groups)}", f"home={resource.home}"]
     elif isinstance(resource, Environment):
-        more = [str(resource.path), resource.python, f"lock={resource.lock.strip()!r}", f"own_code={','.join(resource.own_code) or '-'}"]
+        more = [
+            str(resource.path),
+            resource.python,
+            f"lock={resource.lock.strip()!r}",
+            f"own_code={','.join(resource.own_code) or '-'}",
+        ]
         more += ["npm"] if resource.npm else []
     elif isinstance(resource, Secret):
         more = [f"{path} 0600 {owner or '-'}:{group or '-'}" for path, owner, group, _ in resource.copies]
@@ -133,7 +144,7 @@ def test_no_two_resources_are_the_same_thing(name):
 
 @pytest.mark.parametrize("name", CASES)
 def test_what_something_needs_is_made_before_it(name):
-    """Folders before what is in them, groups and accounts before what they own, environments before what points there."""
+    """Folders before what is in them, groups and accounts before what they own, services last."""
     made: set[str] = set()
     known = {resource.path for resource in site_of(name) if isinstance(resource, Directory)}
     for resource in site_of(name):
@@ -160,7 +171,7 @@ def paths_of(resource: Resource) -> Iterator[Path]:
 def test_secret_values_are_no_part_of_what_the_model_says(name):
     """Neither in a file that others can read, nor in an argument."""
     for resource in site_of(name):
-        if isinstance(resource, File) and not resource.mode & 0o007 == 0:
+        if isinstance(resource, File) and resource.mode & 0o007 != 0:
             assert "hunter2" not in resource.content, resource.key
         if isinstance(resource, File) and "hunter2" in resource.content:
             assert resource.secret, f"{resource.key} would be shown by plan"

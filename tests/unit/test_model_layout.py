@@ -12,7 +12,15 @@ from manylab.base.layout import Layout, find_layout, personal_layout, system_lay
 HOME = Path("/home/carol")
 PATHS = sorted(name for name, value in vars(Layout).items() if isinstance(value, property))
 FOLDERS = ("config", "program", "state", "run", "logs")
-OF_THE_MACHINE = {"systemd_units", "tmpfiles_file", "init_script", "pam_file", "profile_file", "sudoers_file", "command"}
+OF_THE_MACHINE = {
+    "systemd_units",
+    "tmpfiles_file",
+    "init_script",
+    "pam_file",
+    "profile_file",
+    "sudoers_file",
+    "command",
+}
 
 
 def test_root_s_site_is_where_the_design_says():
@@ -28,7 +36,8 @@ def test_an_ordinary_user_s_site_is_in_their_home():
     layout = find_layout(uid=1000, home=HOME, environ={})
     assert not layout.system
     assert [str(getattr(layout, name).relative_to(HOME)) for name in FOLDERS] == [
-        ".config/manylab", ".local/share/manylab", ".local/state/manylab", ".local/state/manylab/run", ".local/state/manylab/logs",
+        ".config/manylab", ".local/share/manylab", ".local/state/manylab",
+        ".local/state/manylab/run", ".local/state/manylab/logs",
     ]  # fmt: skip
 
 
@@ -86,4 +95,7 @@ def test_the_sockets_of_root_s_site_fit_into_an_address():
     """sun_path has 108 bytes (unix(7)), and person and server are up to 32 and 30 characters long."""
     layout = system_layout()
     longest = layout.server_run("a" * 32, "b" * 30) / "server.sock"
-    assert max(len(str(path)) for path in (longest, layout.hub_socket, layout.proxy_api_socket, layout.warden_socket)) < 108
+    assert (
+        max(len(str(path)) for path in (longest, layout.hub_socket, layout.proxy_api_socket, layout.warden_socket))
+        < 108
+    )

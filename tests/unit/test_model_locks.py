@@ -1,4 +1,4 @@
-"""What comes with manylab beside its code: locks with hashes and without addresses, templates, and a wheel with all of it."""
+"""What comes with manylab beside its code: locks with hashes and no addresses, templates, a wheel with all of it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from packaging.requirements import Requirement
 CHECKOUT = Path(__file__).parents[2]
 SOURCE = CHECKOUT / "src" / "manylab"
 LOCKS = sorted((SOURCE / "locks").glob("*.txt"))
-REGISTRIES = re.compile(r"https?://[^\s\"']*(pypi\.org|pythonhosted\.org|npmjs|yarnpkg|anaconda|conda\.io|tuna\.tsinghua|aliyun|debian\.org)[^\s\"']*")
+REGISTRIES = re.compile(
+    r"https?://[^\s\"']*(pypi\.org|pythonhosted\.org|npmjs|yarnpkg|anaconda|conda\.io|tuna\.tsinghua|aliyun|debian\.org)[^\s\"']*"
+)
 # Where an address of a registry is an example for readers.
 PROSE = {".md"}
 
@@ -102,7 +104,9 @@ def wheel(tmp_path_factory) -> zipfile.ZipFile:
         [uv(), "build", "--wheel", "--no-config", "--python", sys.executable, "--out-dir", str(out), str(CHECKOUT)],
         capture_output=True, text=True, timeout=110, check=False,
     )  # fmt: skip
-    if done.returncode and re.search(r"hatchling.*(not found|unsatisfiable)|Failed to fetch|dns error|error sending request", done.stderr, re.DOTALL):
+    if done.returncode and re.search(
+        r"hatchling.*(not found|unsatisfiable)|Failed to fetch|dns error|error sending request", done.stderr, re.DOTALL
+    ):
         pytest.skip("the build backend (hatchling) cannot be downloaded")
     assert done.returncode == 0, done.stderr
     return zipfile.ZipFile(next(out.glob("*.whl")))
@@ -112,7 +116,13 @@ def test_the_wheel_holds_everything_that_the_checkout_s_package_has(wheel):
     have = {name for name in wheel.namelist() if name.startswith("manylab/")}
     want = {str(path.relative_to(SOURCE.parent)) for path in tracked() if path.is_relative_to(SOURCE)}
     assert want == have
-    for needed in ("py.typed", "locks/hub.txt", "locks/package-lock.json", "hub/templates/login.html", "lab/__main__.py"):
+    for needed in (
+        "py.typed",
+        "locks/hub.txt",
+        "locks/package-lock.json",
+        "hub/templates/login.html",
+        "lab/__main__.py",
+    ):
         assert f"manylab/{needed}" in have
 
 

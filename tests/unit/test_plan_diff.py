@@ -17,7 +17,14 @@ FOLDER = Directory(Path("/var/x"), 0o700, "manylab", "manylab-hub")
 LINK = Link(Path("/opt/x/current"), "abc")
 GROUP = Group("manylab", system=False)
 ACCOUNT = Account("manylab", "manylab-hub", ("manylab-proxy",))
-ENVIRONMENT = Environment("default", Path("/opt/x/abc"), "abc", "/usr/bin/python3", "3.11", "numpy==1 \\\n    --hash=sha256:a==\n# b==2\nscipy==3\n")
+ENVIRONMENT = Environment(
+    "default",
+    Path("/opt/x/abc"),
+    "abc",
+    "/usr/bin/python3",
+    "3.11",
+    "numpy==1 \\\n    --hash=sha256:a==\n# b==2\nscipy==3\n",
+)
 SERVICE = Service("manylab-hub", revision="r1")
 SECRET = Secret("token", ((Path("/var/x/token"), "manylab", "manylab", "{}\n"),))
 ALL = (FILE, FOLDER, LINK, GROUP, ACCOUNT, ENVIRONMENT, SERVICE, SECRET)
@@ -41,14 +48,19 @@ def test_what_is_missing_is_created(want):
     assert diff(want, None) == Change(want.key, "create", expected)
 
 
-@pytest.mark.parametrize(("want", "have"), [(FILE, FOLDER), (FOLDER, FILE), (LINK, FILE), (FILE, LINK)], ids=lambda item: item.key)
+@pytest.mark.parametrize(
+    ("want", "have"), [(FILE, FOLDER), (FOLDER, FILE), (LINK, FILE), (FILE, LINK)], ids=lambda item: item.key
+)
 def test_something_else_in_its_place_is_said(want, have):
     assert why(want, have) == ("is something else",)
 
 
 def test_a_file_is_compared_by_content_mode_and_owner():
     assert why(FILE, replace(FILE, mode=0o600)) == ("mode is 0600, should be 0644",)
-    assert why(FILE, replace(FILE, owner="bin", group="adm")) == ("owner is bin, should be root", "group is adm, should be root")
+    assert why(FILE, replace(FILE, owner="bin", group="adm")) == (
+        "owner is bin, should be root",
+        "group is adm, should be root",
+    )
     assert why(FILE, replace(FILE, content="one\n2\nthree\n")) == (" one", "-2", "+two", " three")
 
 
@@ -128,4 +140,8 @@ def test_changes_are_shown_with_a_sign_reasons_and_a_count():
         "",
         "2 to create, 1 to update, 1 to remove.",
     ]
-    assert show.as_json(changes)[0] == {"resource": "file /etc/x", "action": "update", "why": ["mode is 0600, should be 0644"]}
+    assert show.as_json(changes)[0] == {
+        "resource": "file /etc/x",
+        "action": "update",
+        "why": ["mode is 0600, should be 0644"],
+    }

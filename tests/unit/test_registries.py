@@ -1,4 +1,4 @@
-"""How registries are reached: the site's [mirrors], then the caller's variables, then pip's files; never an address of ours."""
+"""How registries are reached: the site's [mirrors], then the caller's variables, then pip's files; no address of ours."""
 
 from __future__ import annotations
 
@@ -91,7 +91,10 @@ def test_the_site_s_own_bundle_comes_first():
 
 
 def test_the_caller_s_proxy_is_passed_on_and_the_site_s_replaces_it():
-    assert found(HTTPS_PROXY="http://p:1", NO_PROXY="localhost") == {"HTTPS_PROXY": "http://p:1", "NO_PROXY": "localhost"}
+    assert found(HTTPS_PROXY="http://p:1", NO_PROXY="localhost") == {
+        "HTTPS_PROXY": "http://p:1",
+        "NO_PROXY": "localhost",
+    }
     result = found(Mirrors(proxy="http://q:2"), HTTPS_PROXY="http://p:1", https_proxy="http://p:1")
     assert {result[name] for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")} == {"http://q:2"}
 
@@ -103,7 +106,12 @@ def test_the_registry_of_npm_is_the_site_s_or_the_caller_s():
 
 def test_only_these_variables_of_the_caller_are_taken(monkeypatch):
     """Nothing else of root's environment reaches an installer."""
-    for name, value in {"PIP_INDEX_URL": MIRROR, "PYTHONPATH": "/x", "UV_PROJECT": "/x", "AWS_SECRET_ACCESS_KEY": "x"}.items():
+    for name, value in {
+        "PIP_INDEX_URL": MIRROR,
+        "PYTHONPATH": "/x",
+        "UV_PROJECT": "/x",
+        "AWS_SECRET_ACCESS_KEY": "x",
+    }.items():
         monkeypatch.setenv(name, value)
     result = environment(Mirrors(), pip_files=())
     assert result["UV_DEFAULT_INDEX"] == MIRROR

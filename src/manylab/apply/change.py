@@ -14,6 +14,7 @@ from manylab.apply.generations import Generation
 from manylab.apply.site import Site, look, solve_missing
 from manylab.base.errors import ManylabError, Unhealthy
 from manylab.base.layout import Layout
+from manylab.config.load import read
 from manylab.model.resources import Environment, File, Link, Resource, Service
 from manylab.plan.diff import Change
 from manylab.system import environments, supervisor
@@ -77,11 +78,12 @@ def apply_site(site: Site, say: Say, *, summary: str = "", start: bool = True, r
     except ManylabError as error:
         if not isinstance(error, Unhealthy) or before is None:
             raise
-        say(f"manylab: {error.message}; going back to generation {before.number}")
+        say(f"restore generation {before.number}: {error.message}")
         _put_back(site, before, say)
         raise Unhealthy(
             f"{error.message} (generation {before.number} is in use again)",
-            hint="see 'manylab logs'; manylab.toml is as you wrote it: correct it, then run 'manylab apply' again",
+            hint="see 'manylab logs'; manylab.toml is as you wrote it: correct it and run 'manylab apply', or have it "
+            "put back by 'manylab rollback'",
         ) from error
     recorded = None
     if record and (before is None or before.digest != site.digest):
@@ -136,16 +138,28 @@ def of_generation(layout: Layout, generation: Generation) -> Site:
 
 def rollback(layout: Layout, number: int | None, say: Say) -> Outcome:
     """Go back to a generation: configuration, rendered files and environments. Accounts and homes are never touched."""
-    wanted = generations.find(layout, number)
+    wanted = generations.find(layout, number) if number is not None else _last_good(layout)
     site = of_generation(layout, wanted)
     # Written first: should this be interrupted, `apply` goes on towards the same state.
     write_file(layout.config_file, wanted.config_text, 0o600)
     return apply_site(site, say, summary=f"rollback to {wanted.number}: {wanted.summary}")
 
 
+def _last_good(layout: Layout) -> Generation:
+    """What `rollback` without a number means.
+
+    The generation in use when manylab.toml has since been edited (and perhaps refused by `apply`), else the one before.
+    """
+    now = generations.current(layout)
+    if now is not None and layout.config_file.exists() and read(layout.config_file) != now.config_text:
+        return now
+    return generations.find(layout, None)
+
+
 def _summary(changes: list[Change]) -> str:
     """One line for `history`."""
     if not changes:
         return "no change on the machine"
-    names = [change.key for change in changes if not change.key.startswith(("directory ", "link "))] or [changes[0].key]
+    minor = ("directory ", "link ", "group ", "account ")
+    names = [change.key for change in changes if not change.key.startswith(minor)] or [changes[0].key]
     return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")

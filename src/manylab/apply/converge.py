@@ -5,6 +5,7 @@ One resource at a time, so that nothing is decided on stale sight.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -51,6 +52,9 @@ def converge(resources: Iterable[Resource], machine: Machine, leftovers: Sequenc
         if observe_file(path) is not None:
             machine.say(f"remove {path}")
             remove_path(path)
+            with contextlib.suppress(OSError):  # a kernel's folder goes with its last file
+                if path.is_relative_to(machine.layout.jupyter_data):
+                    path.parent.rmdir()
             done.append(Change(f"file {path}", "remove"))
     return done
 

@@ -12,10 +12,11 @@ from manylab.apply.lock import exclusive
 from manylab.base.errors import AlreadyRunning, NeedsRoot
 from manylab.base.layout import Layout
 from manylab.model.accounts import HUB_ACCOUNT, HUB_GROUP, PROXY_ACCOUNT, PROXY_GROUP
+from manylab.model.resources import Directory
 from manylab.system import accounts, servers, supervisor
 from manylab.system.environments import Say
 from manylab.system.facts import read_installed
-from manylab.system.files import remove_path
+from manylab.system.files import make_directory, remove_path
 from manylab.system.run import run
 from manylab.system.services.managers import manager_for
 
@@ -74,6 +75,9 @@ def _uninstall(layout: Layout, *, purge: bool, say: Say) -> list[str]:
         # The site's group says who may sign in: like the configuration, it is for good only with --purge.
         own = {f"account {HUB_ACCOUNT}", f"account {PROXY_ACCOUNT}", f"group {HUB_GROUP}", f"group {PROXY_GROUP}"}
         removed += _remove_accounts([key for key in keys if purge or key in own], say)
+        if layout.hub_state.is_dir():
+            # The hub's number may be given to another account; `install` hands the folder to the hub again.
+            make_directory(Directory(layout.hub_state, 0o700, "root", "root", contents=True))
     return removed
 
 

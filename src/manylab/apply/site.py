@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from manylab.apply import generations
 from manylab.base.errors import Unsupported
 from manylab.base.layout import Layout
 from manylab.config import example
@@ -122,9 +123,16 @@ def check_socket_paths(layout: Layout, facts: Facts, config: Config) -> None:
 
 def solve_missing(site: Site, say: Say) -> bool:
     """Solve what has no lock yet and keep it. Returns whether there was anything; then `look` again."""
+    before = generations.current(site.layout)
+    known = before.locks() if before is not None else {}
     for request in site.unsolved:
         lock = solve(
-            request.requirements, python=request.python.path, cache=site.layout.cache, network=site.network, say=say
+            request.requirements,
+            prefer=known.get(request.name, system_locks.shipped(model_environments.SCIENTIFIC)),
+            python=request.python.path,
+            cache=site.layout.cache,
+            network=site.network,
+            say=say,
         )
         system_locks.keep(site.layout, request, lock)
     return bool(site.unsolved)

@@ -109,10 +109,6 @@ class Layout:
         return self.proxy_state / "token.env"
 
     @property
-    def backups(self) -> Path:
-        return self.state / "backups"
-
-    @property
     def env_locks(self) -> Path:
         """Solved locks of environments whose packages are the site's own choice, one folder an environment."""
         return self.state / "locks"

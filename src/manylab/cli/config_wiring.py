@@ -19,7 +19,10 @@ config_app = typer.Typer(no_args_is_help=True, help="Look at and change manylab.
 app.add_typer(config_app, name="config")
 
 KeyArgument = Annotated[
-    str, typer.Argument(metavar="KEY", help='A setting such as http.port, or jupyterhub."JupyterHub.admin_access".')
+    str,
+    typer.Argument(
+        metavar="KEY", help='A setting such as http.port, or jupyterhub."JupyterHub.concurrent_spawn_limit".'
+    ),
 ]
 
 
@@ -35,19 +38,19 @@ def _write(path: Path, text: str) -> None:
     write_file(path, text, 0o600)
 
 
-@command(config_app, "show", example="manylab config show --json")
+@command(config_app, "show", example="sudo manylab config show --json")
 def show(as_json: JsonOption = False) -> Result:
     """Print every setting with its value; secrets are hidden."""
     return config_commands.show(_context(as_json).layout.config_file)
 
 
-@command(config_app, "get", example="manylab config get http.port")
+@command(config_app, "get", example="sudo manylab config get http.port")
 def get(key: KeyArgument, as_json: JsonOption = False) -> Result:
     """Print one setting or table."""
     return config_commands.get(_context(as_json).layout.config_file, key)
 
 
-@command(config_app, "set", example="manylab config set http.port 8080")
+@command(config_app, "set", example="sudo manylab config set http.port 8080")
 def set_(
     key: KeyArgument,
     value: Annotated[
@@ -65,7 +68,7 @@ def set_(
         return config_commands.set_(context.layout.config_file, key, value, _write)
 
 
-@command(config_app, "unset", example="manylab config unset http.port")
+@command(config_app, "unset", example="sudo manylab config unset http.port")
 def unset(key: KeyArgument, as_json: JsonOption = False) -> Result:
     """Let one setting have its default again."""
     context = _context(as_json)
@@ -73,7 +76,7 @@ def unset(key: KeyArgument, as_json: JsonOption = False) -> Result:
         return config_commands.unset(context.layout.config_file, key, _write)
 
 
-@command(config_app, "check", example="manylab config check")
+@command(config_app, "check", example="sudo manylab config check")
 def check(
     file: Annotated[Path | None, typer.Argument(metavar="FILE", help="Another file than the site's own.")] = None,
     as_json: JsonOption = False,

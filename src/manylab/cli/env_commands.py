@@ -61,7 +61,7 @@ def _row(env: Environment) -> dict[str, object]:
     }
 
 
-@command(env_app, "list", example="manylab env list")
+@command(env_app, "list", example="sudo manylab env list")
 def list_(as_json: JsonOption = False) -> Result:
     """List the environments, manylab's own included."""
     _, site = _site(as_json)
@@ -75,7 +75,7 @@ def list_(as_json: JsonOption = False) -> Result:
     return Result({"environments": rows}, "\n".join(lines))
 
 
-@command(env_app, "show", example="manylab env show default")
+@command(env_app, "show", example="sudo manylab env show default")
 def show(name: NameArgument, as_json: JsonOption = False) -> Result:
     """Print the packages of one environment with their versions."""
     _, site = _site(as_json)

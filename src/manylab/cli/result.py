@@ -41,6 +41,10 @@ def show_error(error: ManylabError, *, as_json: bool) -> None:
         console.print(f"  [bold]next:[/] {escape(error.hint)}")
 
 
+# First words of steps that stay on the screen.
+_LASTING = frozenset(("create", "update", "remove", "restart", "restore", "solving", "waiting", "npm:", "manylab:"))
+
+
 class Progress:
     """Says what is going on: one line that changes on a terminal, plain lines elsewhere.
 
@@ -68,16 +72,7 @@ class Progress:
         if not line or line == self._last:
             return
         self._last = line
-        lasting = line.split(" ", 1)[0] in (
-            "create",
-            "update",
-            "remove",
-            "solving",
-            "waiting",
-            "restart",
-            "npm:",
-            "manylab:",
-        )
+        lasting = line.split(" ", 1)[0] in _LASTING
         if self._status is None:
             print(f"manylab: {line}" if lasting else f"manylab:   {line}", file=sys.stderr, flush=True)
         elif lasting:

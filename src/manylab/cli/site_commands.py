@@ -52,7 +52,7 @@ def outcome_result(outcome: Outcome, seconds: float) -> Result:
     return Result(data, text + (f" This is generation {number}." if number else ""))
 
 
-@command(app, "plan", example="manylab plan")
+@command(app, "plan", example="sudo manylab plan")
 def plan(as_json: JsonOption = False) -> Result:
     """Show what `apply` would change, and change nothing."""
     context = make_context(as_json)
@@ -71,7 +71,7 @@ def apply(as_json: JsonOption = False, wait: WaitOption = LOCK_WAIT) -> Result:
     return outcome_result(outcome, time.monotonic() - began)
 
 
-@command(app, "history", example="manylab history")
+@command(app, "history", example="sudo manylab history")
 def history(as_json: JsonOption = False) -> Result:
     """List the generations: what was applied, and when."""
     context = make_context(as_json)

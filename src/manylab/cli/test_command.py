@@ -71,7 +71,8 @@ def test(
         python = _provide_environment(checkout, progress)
     parts = QUICK if quick else tuple(Part)
     folders = [checkout / "tests" / part.value for part in ((only,) if only else parts)]
-    argv = [str(python), "-m", "pytest", "--rootdir", str(checkout), "--durations=15", "--durations-min=1"]
+    # -r: what was skipped is summed up by tests/conftest.py, in fewer lines than pytest's own.
+    argv = [str(python), "-m", "pytest", "-rfEx", "--rootdir", str(checkout), "--durations=15", "--durations-min=1"]
     # One test at a time for each worker, in order: those marked `first` fill the cache that the others need.
     argv += ["--numprocesses", str(workers), "--dist", "load", "--maxschedchunk", "1"]
     argv += [*(["-k", expression] if expression else []), *(["-x"] if exit_first else [])]

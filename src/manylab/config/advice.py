@@ -22,8 +22,8 @@ ADVICE = {
     "what was downloaded is kept.",
     "E-DISK-FULL": "`df -h` shows which disk; `manylab doctor` names what is large. Free some space and run the same "
     "command again: nothing was lost, and what was half made is made again.",
-    "E-UNHEALTHY": "The site runs as before the change. `manylab logs` says why the new one did not answer; `manylab "
-    "history` shows both.",
+    "E-UNHEALTHY": "The site runs as before the change. `manylab logs` says why the new one did not answer. Correct "
+    "manylab.toml and `manylab apply` again; `manylab rollback` puts the file back as it was when it worked.",
     "E-NOT-FOUND": "Look at what there is: `manylab user list`, `manylab env list`, `manylab history`, `manylab config "
     "show`.",
     "E-NOT-INSTALLED": "Serve in the foreground with `manylab up`, or make it a service with `manylab install`.",

@@ -134,10 +134,11 @@ def _same(path: _Keys, one: str, other: str) -> bool:
 
 def _read(text: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(text)
+        data: dict[str, Any] = tomllib.loads(text)
     except (ValueError, RecursionError):
         parse(text)  # says the same with line and advice
         raise
+    return data
 
 
 def _at(document: Any, path: _Keys) -> Any:

@@ -42,7 +42,8 @@ def refusal(problems: list[Problem], source: str) -> ConfigError:
     """The one error that lists them all, in the order of the file."""
     ordered = sorted(set(problems), key=lambda problem: (problem.line, problem.key, problem.message))
     message = "\n".join(problem.text(source) for problem in ordered)
-    hint = "" if len(ordered) == 1 else f"correct these {len(ordered)} places; nothing was changed"
+    places = "this place" if len(ordered) == 1 else f"these {len(ordered)} places"
+    hint = f"correct {places}; nothing was changed"
     return ConfigError(message, hint=hint, source=source, problems=[asdict(problem) for problem in ordered])
 
 

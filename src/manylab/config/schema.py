@@ -137,7 +137,7 @@ class Servers(Table):
     start: Literal["warm", "cold"] = setting(
         "warm",
         doc="warm forks a server from a process that has everything imported; cold starts a new interpreter. Until "
-        "warm start comes, warm is served cold and the log says so.",
+        "warm start comes, both are cold.",
         example="cold",
     )
     memory: kinds.Memory = setting(

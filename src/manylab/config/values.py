@@ -26,7 +26,10 @@ _CLAUSE = re.compile(
     r"(?:==|!=)\s*3(?:\.\d+){0,2}(?:\.\*)?|(?:<=|>=|<|>)\s*3(?:\.\d+){0,2}|~=\s*3(?:\.\d+){1,2}", re.ASCII
 )
 
-AUTHENTICATORS = ("pam", "native", "shared-password", "ldap", "oidc", "github", "google", "gitlab", "dummy")
+AUTHENTICATORS = (
+    *("pam", "shared-password", "ldap", "oidc", "github", "gitlab", "google", "azuread", "cilogon"),
+    "dummy",
+)
 # The warden sets these for each server (docs/explanation/architecture.md), or they change what runs before it is the
 # person's.
 _OWN_VARIABLES = re.compile(

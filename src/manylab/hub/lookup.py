@@ -16,7 +16,6 @@ KNOWN: dict[str, tuple[str, str]] = {
     "pam": ("manylab.hub.authenticator:WardenAuthenticator", "manylab"),
     "dummy": ("jupyterhub.auth:DummyAuthenticator", "jupyterhub"),
     "shared-password": ("jupyterhub.authenticators.shared:SharedPasswordAuthenticator", "jupyterhub"),
-    "native": ("nativeauthenticator:NativeAuthenticator", "jupyterhub-nativeauthenticator"),
     "ldap": ("ldapauthenticator:LDAPAuthenticator", "jupyterhub-ldapauthenticator"),
     "oidc": ("oauthenticator.generic:GenericOAuthenticator", "oauthenticator"),
     "github": ("oauthenticator.github:GitHubOAuthenticator", "oauthenticator"),

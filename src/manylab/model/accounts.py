@@ -21,14 +21,14 @@ def owners(facts: Facts) -> tuple[tuple[str, str], tuple[str, str]]:
 
 
 def accounts(config: Config, facts: Facts) -> Iterator[Resource]:
-    """Groups and accounts. The hub is in the proxy's group (to reach people's servers), the proxy in the hub's."""
+    """Groups and accounts. The hub is in the proxy's group, to reach people's servers."""
     if not facts.system:
         return
     yield Group(HUB_GROUP)
     yield Group(PROXY_GROUP)
     yield Group(str(config.people.group), system=False)
     yield Account(HUB_ACCOUNT, HUB_GROUP, (PROXY_GROUP,))
-    yield Account(PROXY_ACCOUNT, PROXY_GROUP, (HUB_GROUP,))
+    yield Account(PROXY_ACCOUNT, PROXY_GROUP)
 
 
 def run_directories(facts: Facts, layout: Layout) -> tuple[Directory, ...]:
@@ -60,11 +60,10 @@ def directories(facts: Facts, layout: Layout) -> Iterator[Resource]:
     yield Directory(layout.jupyter_data / "kernels", 0o755, root, root)
     yield Directory(layout.state, 0o755, root, root)
     yield Directory(layout.generations, 0o700, root, root)
-    yield Directory(layout.backups, 0o700, root, root)
     yield Directory(layout.env_locks, 0o755, root, root)
     # The hub reads hub.json here through its group; warden.json and services.json are root's.
     yield Directory(layout.rendered, 0o750, root, hub_group)
-    yield Directory(layout.hub_state, 0o700, hub, hub_group)
-    yield Directory(layout.proxy_state, 0o700, proxy, proxy_group)
+    yield Directory(layout.hub_state, 0o700, hub, hub_group, contents=facts.system)
+    yield Directory(layout.proxy_state, 0o700, proxy, proxy_group, contents=facts.system)
     yield Directory(layout.logs, 0o750, root, root)
     yield from run_directories(facts, layout)

@@ -8,12 +8,16 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Directory:
-    """A folder. mode: permission bits. Owner and group are names; "" leaves them to whoever runs manylab."""
+    """A folder. mode: permission bits. Owner and group are names; "" leaves them to whoever runs manylab.
+
+    contents: what is directly in it is the owner's too (its account may have been made anew, with another number).
+    """
 
     path: Path
     mode: int = 0o755
     owner: str = ""
     group: str = ""
+    contents: bool = False
 
     @property
     def key(self) -> str:

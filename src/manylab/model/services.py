@@ -60,7 +60,7 @@ def processes(config: Config, facts: Facts, layout: Layout, envs: Mapping[str, E
             "name": "proxy",
             "argv": proxy_command(config, layout, envs[environments.PROXY]),
             "account": proxy_account or None,
-            "groups": [proxy_group, hub_group] if facts.system else [],
+            "groups": [proxy_group] if facts.system else [],
             "env_file": str(layout.proxy_token_env),
             # Sockets that it makes are for the hub's group, not for everybody.
             "umask": "0007",

@@ -187,6 +187,9 @@ def _hardening(program: Program) -> str:
 CapabilityBoundingSet={capabilities}
 AmbientCapabilities={capabilities}
 ProtectSystem=strict
+# Not part of strict's read-only system, and open to everybody: /run/lock, /dev/shm.
+ReadOnlyPaths=/run
+TemporaryFileSystem=/dev/shm:mode=1777,nosuid,nodev
 {writable}ProtectHome=yes
 PrivateTmp=yes
 PrivateDevices=yes

@@ -42,7 +42,8 @@ def _differences(want: Resource, have: Resource) -> list[str]:
             found += ["content differs"] if want.secret else _text(have.content, want.content)
         return found
     if isinstance(want, Directory) and isinstance(have, Directory):
-        return _ownership(want, have)
+        strangers = want.contents and not have.contents
+        return [*_ownership(want, have), *(["something in it belongs to somebody else"] if strangers else [])]
     if isinstance(want, Link) and isinstance(have, Link):
         return [f"points to {have.target}, should be {want.target}"] if have.target != want.target else []
     if isinstance(want, Account) and isinstance(have, Account):

@@ -132,6 +132,8 @@ def add_person(name: str) -> None:
     """Make an account with a home and bash, without a password (nobody can sign in until it has one)."""
     shell = "/bin/bash" if Path("/bin/bash").exists() else "/bin/sh"
     run(["useradd", "--create-home", "--shell", shell, names.account(name)])
+    # Debian 12 makes homes that everybody can read; notebooks are nobody else's business.
+    Path(pwd.getpwnam(name).pw_dir).chmod(0o700)
 
 
 def set_password(name: str, password: str) -> None:

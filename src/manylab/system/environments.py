@@ -11,6 +11,7 @@ import re
 import shutil
 import stat
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -75,14 +76,24 @@ def uv_program() -> str:
     return found
 
 
-def solve(requirements: Sequence[str], *, python: str, cache: Path, network: dict[str, str], say: Say) -> str:
+def solve(
+    requirements: Sequence[str], *, prefer: str, python: str, cache: Path, network: dict[str, str], say: Say
+) -> str:
     """Solve requirements into a lock with hashes (pip's format, no addresses).
+
+    prefer: an earlier lock, whose versions are kept wherever the requirements allow it.
 
     Raises EnvironmentFailed with the solver's own reason, DownloadFailed when the registry cannot be reached.
     """
     say(f"solving {', '.join(requirements)}")
     options = ["--generate-hashes", "--no-header", "--no-annotate", "--python", python, *_WHEELS_ONLY]
-    return _uv(["pip", "compile", "-", *options], cache, network, say, input="\n".join(requirements) + "\n")
+    with tempfile.TemporaryDirectory(prefix="manylab-") as folder:
+        # uv takes what stands in its output file as preferences.
+        output = Path(folder) / "lock.txt"
+        output.write_text(prefer, encoding="utf-8")
+        text = "\n".join(requirements) + "\n"
+        _uv(["pip", "compile", "-", "--output-file", str(output), *options], cache, network, say, input=text)
+        return output.read_text(encoding="utf-8")
 
 
 def build(want: Environment, *, cache: Path, network: dict[str, str], say: Say) -> None:

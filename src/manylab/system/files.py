@@ -12,6 +12,7 @@ import secrets
 import shutil
 import stat
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from manylab.base.errors import DiskFull
@@ -70,6 +71,22 @@ def observe_file(path: Path) -> File | Link | Directory | None:
     return File(path, content, mode, owner, group)
 
 
+def observe_directory(want: Directory) -> File | Link | Directory | None:
+    """What is there in the place of a folder, with whether its contents are its owner's, if that matters."""
+    have = observe_file(want.path)
+    if isinstance(have, Directory) and want.contents and have.owner == want.owner:
+        uid, _ = _ids(want.owner, "")
+        return replace(have, contents=all(_belongs(item, uid) for item in want.path.iterdir()))
+    return have
+
+
+def _belongs(path: Path, uid: int) -> bool:
+    try:
+        return path.lstat().st_uid == uid
+    except FileNotFoundError:  # a database's journal comes and goes
+        return True
+
+
 def write_file(path: Path, content: str, mode: int, owner: str = "", group: str = "") -> None:
     """Put `content` at `path` in one rename. Raises DiskFull, or OSError for what is wrong with the folder."""
     uid, gid = _ids(owner, group)
@@ -118,6 +135,19 @@ def make_directory(want: Directory) -> None:
     if not want.path.is_dir() or want.path.is_symlink():
         want.path.mkdir(mode=0o700)
     set_ownership(want.path, want.mode, want.owner, want.group)
+    if want.contents:
+        give_contents(want.path, want.owner, want.group)
+
+
+def give_contents(folder: Path, owner: str, group: str) -> None:
+    """Make the files directly in a folder belong to an account. Files with a second name elsewhere are left alone."""
+    uid, gid = _ids(owner, group)
+    with _parent(folder / "any") as descriptor:
+        for name in os.listdir(descriptor):  # noqa: PTH208 (a descriptor: the folder may not be exchanged meanwhile)
+            status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+            # A hard link to somebody else's file would hand that file over.
+            if stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and status.st_uid != uid:
+                os.chown(name, uid, gid, dir_fd=descriptor, follow_symlinks=False)
 
 
 def make_link(want: Link) -> None:

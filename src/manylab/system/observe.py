@@ -28,7 +28,9 @@ class Machine:
 
 def observe(want: Resource, machine: Machine) -> Resource | None:
     """What is there of this resource, in the same type; None when it is not there."""
-    if isinstance(want, File | Link | Directory):
+    if isinstance(want, Directory):
+        return files.observe_directory(want)
+    if isinstance(want, File | Link):
         return files.observe_file(want.path)
     if isinstance(want, Secret):
         return files.observe_secret(want)

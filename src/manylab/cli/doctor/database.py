@@ -58,7 +58,7 @@ def probe(scene: Scene) -> dict[str, Any]:
         "nobody chose."
     ),
     mend=(
-        "sudo manylab stop; put the newest copy of /var/lib/manylab/backups in its place, or remove the file: "
+        "sudo manylab stop; put the newest copy beside it (jupyterhub.sqlite.DATE) in its place, or remove the file: "
         "people only have to sign in again"
     ),
 )
@@ -97,7 +97,7 @@ def judge_revision(have: list[str], known: list[str]) -> str:
     why="A database that a later JupyterHub has upgraded cannot be read by an earlier one: the hub does not start.",
     mend=(
         "use the newer manylab again (its own ./manylab apply), or restore the copy that was made before the upgrade "
-        "from /var/lib/manylab/backups"
+        "from /var/lib/manylab/hub (jupyterhub.sqlite.DATE)"
     ),
 )
 def database_newer(scene: Scene) -> Iterator[Finding]:

@@ -87,9 +87,7 @@ def private_files(scene: Scene) -> dict[Path, int]:
     )
     found |= dict.fromkeys(layout.hub_state.glob("jupyterhub.sqlite*"), 384)
     found |= dict.fromkeys((layout.hub_json,), 416)
-    found |= dict.fromkeys(
-        (layout.hub_state, layout.proxy_state, layout.generations, layout.backups, layout.registry), 448
-    )
+    found |= dict.fromkeys((layout.hub_state, layout.proxy_state, layout.generations, layout.registry), 448)
     return found
 
 

@@ -1,0 +1,199 @@
+"""What a site does by itself: ends idle servers but no computation, keeps database and secrets, and stops as a whole."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+from harness import wait_until
+
+from support.client import Client
+from support.looking import ask, in_memory
+from support.site import Site
+
+PASSWORD = "wonderland 1865"
+SMALL = '[envs.default]\npackages = ["ipykernel"]\n'
+DATABASE = "/var/lib/manylab/hub/jupyterhub.sqlite"
+HUB_PYTHON = "/opt/manylab/envs/hub/current/bin/python"
+
+# servers.idle_timeout is at least ten minutes, which no test can wait for. The [jupyterhub] table is the way out for
+# everything: a second culler, the same program as the site's own, with other numbers; and reports of activity as often
+# as that needs.
+QUICK_CULLER = f"""
+[servers]
+named = true
+idle_timeout = "10m"
+
+[jupyterhub]
+"WardenSpawner.activity_interval" = 1
+"JupyterHub.last_activity_interval" = 2
+"JupyterHub.activity_resolution" = 1
+
+[[jupyterhub."JupyterHub.services"]]
+name = "quick-culler"
+command = ["{HUB_PYTHON}", "-I", "-m", "manylab.hub.culler"]
+[jupyterhub."JupyterHub.services".environment]
+JUPYTERHUB_API_URL = "http+unix://%2Frun%2Fmanylab%2Fhub%2Fhub.sock/hub/api"
+MANYLAB_IDLE_TIMEOUT = "8"
+MANYLAB_IDLE_CHECK = "1"
+
+[[jupyterhub."JupyterHub.load_roles"]]
+name = "quick-culler"
+scopes = ["list:users", "read:users:activity", "read:servers", "delete:servers"]
+services = ["quick-culler"]
+"""
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    """Up in the foreground, with two people."""
+    with Site("bookworm", config=SMALL, machine=in_memory("bookworm")) as one:
+        for name in ("alice", "bob"):
+            one.add_user(name, PASSWORD)
+        with one.up():
+            yield one
+
+
+def signed_in(site: Site, name: str) -> Client:
+    client = site.client(name, PASSWORD)
+    client.sign_in()
+    return client
+
+
+def running(site: Site) -> set[tuple[str, str]]:
+    return {(server["user"], server["server"]) for server in ask(site, "status")["servers"]}
+
+
+# secrets
+
+
+def test_no_secret_is_in_an_argument_a_log_or_a_file_that_others_can_read(site):
+    with signed_in(site, "alice") as alice, pytest.raises(Exception, match="wrong"):
+        alice.open_lab()
+        signed_in_wrongly = site.client("bob", "not quite " + PASSWORD)
+        signed_in_wrongly.sign_in()
+    token = site.machine.read("/var/lib/manylab/hub/proxy_token").strip()
+    cookie = site.machine.read("/var/lib/manylab/hub/cookie_secret").strip()
+    assert len(token) == len(cookie) == 64 and token != cookie
+    secrets = [token, cookie, PASSWORD]
+    environments = site.machine.run(
+        "tr '\\0' '\\n' < /proc/$(pgrep -u alice -f manylab.lab | head -1)/environ", check=False
+    ).stdout
+    secrets += [
+        line.partition("=")[2] for line in environments.splitlines() if line.startswith("JUPYTERHUB_API_TOKEN=")
+    ]
+    for process in site.machine.processes():
+        assert not any(secret in " ".join(process.argv) for secret in secrets), process
+    for secret in secrets:
+        site.machine.write("/root/secret", secret, mode=0o600)
+        found = "grep -rlsFf /root/secret /var/log /etc /run /opt/manylab/etc /opt/manylab/share /tmp /var/tmp"
+        assert site.machine.run(found, check=False).stdout == ""
+        holders = "grep -rlsFf /root/secret /var/lib/manylab | xargs -r stat -c '%a %n'"
+        for line in site.machine.run(holders, check=False).stdout.splitlines():
+            assert line.startswith("600 "), line
+    for name in ("hub/proxy_token", "hub/cookie_secret", "proxy/token.env", "hub/jupyterhub.sqlite"):
+        mode, folder = (
+            site.machine.run(["stat", "-c", "%a", f"/var/lib/manylab/{path}"]).stdout
+            for path in (name, name.split("/")[0])
+        )
+        assert (mode, folder) == ("600\n", "700\n"), name
+
+
+# named servers
+
+
+def test_named_servers_are_off_until_the_setting_allows_them(site):
+    with signed_in(site, "bob") as bob:
+        answer = bob.api("POST", "users/bob/servers/extra")
+        assert answer.status_code in (400, 403) and "not enabled" in answer.text
+    site.configure(SMALL + "[servers]\nnamed = true\nnamed_limit = 1\n")
+    ask(site, "apply")
+    site.wait_until_it_answers()
+    with signed_in(site, "bob") as bob:
+        assert bob.api("POST", "users/bob/servers/extra").status_code in (201, 202)
+        wait_until(lambda: ("bob", "extra") in running(site), 40, "a named server")
+        refused = bob.api("POST", "users/bob/servers/another")
+        assert refused.status_code == 400 and "limit" in refused.text
+        assert bob.api("DELETE", "users/bob/servers/extra").status_code in (202, 204)
+        wait_until(lambda: ("bob", "extra") not in running(site), 40, "the end of the named server")
+
+
+# culling
+
+
+def test_an_idle_server_is_ended_and_a_silent_computation_is_not(site):
+    site.configure(SMALL + QUICK_CULLER)
+    # Busy for 30 s without a word, and nobody looks.
+    busy = "import time; end = time.time() + 30\nwhile time.time() < end: pass\nopen('done', 'w').write('done')"
+    with signed_in(site, "alice") as alice, signed_in(site, "bob") as bob:
+        alice.open_lab()
+        alice.start_kernel()
+        bob.open_lab()
+        bob.run("kept = 1")
+    with signed_in(site, "alice") as alice:
+        alice.kernel = alice.server("GET", "api/kernels").json()[0]["id"]
+        with pytest.raises(AssertionError, match="no answer of the kernel"):
+            alice.cell(busy, timeout=1)
+    ask(site, "apply")
+    site.wait_until_it_answers()
+    began = time.monotonic()
+    wait_until(lambda: ("bob", "") not in running(site), 60, lambda: f"the end of bob's idle server:\n{site.logs()}")
+    while time.monotonic() - began < 20:
+        assert ("alice", "") in running(site), "her kernel computes"
+        time.sleep(1)
+    wait_until(lambda: site.machine.exists("/home/alice/done"), 60, "the end of the computation")
+    wait_until(lambda: ("alice", "") not in running(site), 60, "the end of alice's server, idle by now")
+    culler = "grep -rl quick-culler /proc/[0-9]*/environ 2>/dev/null | head -1"
+    assert site.machine.run(culler).stdout, "its token is in its environment, and nowhere else"
+    site.configure(SMALL)
+    ask(site, "apply")
+    site.wait_until_it_answers()
+
+
+# the database
+
+DOWNGRADE = """
+import sys
+from alembic import command
+from alembic.config import Config
+from jupyterhub import dbutil
+with dbutil._temp_alembic_ini("sqlite:///" + sys.argv[1]) as ini:
+    command.downgrade(Config(ini), "-1")
+"""
+REVISION = """
+import sqlite3, sys
+print(sqlite3.connect(sys.argv[1]).execute("select version_num from alembic_version").fetchone()[0])
+"""
+
+
+def revision(site: Site, path: str) -> str:
+    return site.machine.run(["/usr/bin/python3", "-c", REVISION, path]).stdout.strip()
+
+
+# stopping as a whole; the last tests, since each ends the site
+
+
+def test_the_database_is_copied_before_its_schema_is_upgraded_and_killing_up_stops_everything():
+    with Site("bookworm", config=SMALL, machine=in_memory("bookworm")) as site:
+        site.add_user("alice", PASSWORD)
+        with site.up() as up, signed_in(site, "alice") as alice:
+            alice.open_lab()
+            alice.run("import subprocess; subprocess.Popen(['setsid', 'sleep', '4321']); None")
+            up.signal(signal.SIGKILL)
+            up.wait(30)
+            site.wait_until_nothing_is_left(timeout=30)
+            assert not site.answers()
+
+        now = revision(site, DATABASE)
+        site.machine.run([HUB_PYTHON, "-c", DOWNGRADE, DATABASE], user="manylab", cwd="/tmp")
+        old = revision(site, DATABASE)
+        assert old != now
+        with site.up(), signed_in(site, "alice") as alice:
+            assert revision(site, DATABASE) == now
+            alice.open_lab()
+        copies = site.machine.run(f"ls {DATABASE}.* /var/lib/manylab/backups/* 2>/dev/null", check=False).stdout.split()
+        assert [revision(site, copy) for copy in copies if not copy.endswith(("-wal", "-shm", "-journal"))] == [old]
+        for copy in copies:
+            assert site.machine.run(["stat", "-c", "%a", copy]).stdout == "600\n"
