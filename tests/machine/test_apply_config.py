@@ -163,9 +163,7 @@ def test_tls_by_certificate_files_works_from_sign_in_to_a_kernel(site, certifica
     assert planned(site) == {}
     assert "PRIVATE KEY" not in site.logs(2000)
     # A renewed certificate is a change that apply sees and serves.
-    site.machine.run(
-        f"cp {certificates}/other-cert.pem {certificates}/cert.pem && cp {certificates}/other.pem {certificates}/key.pem"
-    )
+    site.machine.run(f"cd {certificates} && cp other-cert.pem cert.pem && cp other.pem key.pem")
     assert "file /var/lib/manylab/proxy/certificate.pem" in planned(site)
     ask(site, "apply")
     served = "openssl s_client -connect 127.0.0.1:{} </dev/null 2>/dev/null | openssl x509 -noout -serial"

@@ -28,7 +28,7 @@ def site() -> Iterator[Site]:
 
 
 def change(site: Site, number: int) -> None:
-    """A configuration that rewrites files, touches units, and adds an environment that has yet to be solved and built."""
+    """A configuration that rewrites files, touches units, and adds an environment that has yet to be solved."""
     site.machine.run("rm -rf /opt/manylab/envs/tiny /var/lib/manylab/locks/tiny")
     base = f"/number-{number}"
     site.configure(

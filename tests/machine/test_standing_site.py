@@ -1,4 +1,4 @@
-"""What a site does by itself: ends idle servers but no computation, keeps database and secrets, and stops as a whole."""
+"""What a site does by itself: ends idle servers but no computation, keeps its secrets, and stops as a whole."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_named_servers_are_off_until_the_setting_allows_them(site):
         assert bob.api("POST", "users/bob/servers/extra").status_code in (201, 202)
         wait_until(lambda: ("bob", "extra") in running(site), 40, "a named server")
         refused = bob.api("POST", "users/bob/servers/another")
-        assert refused.status_code == 400 and "limit" in refused.text
+        assert refused.status_code == 400 and "maximum" in refused.text
         assert bob.api("DELETE", "users/bob/servers/extra").status_code in (202, 204)
         wait_until(lambda: ("bob", "extra") not in running(site), 40, "the end of the named server")
 
@@ -128,14 +128,11 @@ def test_an_idle_server_is_ended_and_a_silent_computation_is_not(site):
     # Busy for 30 s without a word, and nobody looks.
     busy = "import time; end = time.time() + 30\nwhile time.time() < end: pass\nopen('done', 'w').write('done')"
     with signed_in(site, "alice") as alice, signed_in(site, "bob") as bob:
-        alice.open_lab()
-        alice.start_kernel()
         bob.open_lab()
         bob.run("kept = 1")
-    with signed_in(site, "alice") as alice:
-        alice.kernel = alice.server("GET", "api/kernels").json()[0]["id"]
+        alice.open_lab()
         with pytest.raises(AssertionError, match="no answer of the kernel"):
-            alice.cell(busy, timeout=1)
+            alice.cell(busy, timeout=3)
     ask(site, "apply")
     site.wait_until_it_answers()
     began = time.monotonic()

@@ -1,4 +1,4 @@
-"""How registries are reached: the site's [mirrors], then the caller's variables, then pip's files; no address of ours."""
+"""How registries are reached: the site's [mirrors], then the caller's variables, then pip's files."""
 
 from __future__ import annotations
 
