@@ -59,8 +59,9 @@ def open_notebook(page: Page, site: Site, name: str, *cells: str) -> None:
     page.goto(f"{site.url}user/alice/lab/tree/{name}")
     in_the_lab(page)
     page.locator(".jp-Notebook .jp-CodeCell .cm-content").first.wait_for(timeout=SLOW)
-    # The formatter works on the notebook that is in front, once its kernel says what language it is.
-    expect(page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")).to_be_visible(timeout=SLOW)
+    # What is run before the browser is connected with the kernel is lost, without a word; the toolbar's indicator is
+    # idle even before there is a kernel.
+    expect(page.get_by_text("Python 3 | Idle")).to_be_visible(timeout=SLOW)
 
 
 def text_of_cell(page: Page, number: int = 0) -> str:

@@ -33,6 +33,8 @@ def main(argv: list[str]) -> int:
     os.umask(0o077)
     # JupyterHub writes what has no path of its own into the working directory.
     os.chdir(site.state)
+    # JupyterHub runs `alembic` by its bare name when it upgrades the database.
+    os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}"
     # jupyterhub_config.py is executed by JupyterHub without arguments; this is how it learns which file to read.
     os.environ["MANYLAB_HUB_JSON"] = str(path)
     ManylabHub.launch_instance(["-f", str(CONFIG_FILE)])

@@ -90,6 +90,8 @@ def _belongs(path: Path, uid: int) -> bool:
 def write_file(path: Path, content: str, mode: int, owner: str = "", group: str = "") -> None:
     """Put `content` at `path` in one rename. Raises DiskFull, or OSError for what is wrong with the folder."""
     uid, gid = _ids(owner, group)
+    if not path.parent.exists():  # a bare Debian 13 has no /etc/init.d
+        make_directory(Directory(path.parent))
     temporary = f".{path.name}.manylab-new"
     with _parent(path) as folder:
         with contextlib.suppress(FileNotFoundError):
