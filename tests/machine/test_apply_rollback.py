@@ -111,16 +111,10 @@ def test_a_generation_that_never_was_is_refused(site):
     assert current(site) == before
 
 
-BROKEN = {
-    "a database that cannot be": '"JupyterHub.db_url" = "sqlite:////nonexistent/folder/x.sqlite"',
-    "a value of the wrong kind": '"JupyterHub.concurrent_spawn_limit" = "many"',
-}
-
-
-@pytest.mark.parametrize("line", BROKEN.values(), ids=BROKEN.keys())
-def test_a_change_that_leaves_no_answer_is_undone_by_itself(site, line, capsys):
+def test_a_change_that_leaves_no_answer_is_undone_by_itself(site, capsys):
     text, files, number = site.machine.read(CONFIG_FILE), rendered(site), current(site)
-    broken = f"{text}\n[jupyterhub]\n{line}\n"
+    # Valid as far as anybody can tell before the hub has tried it.
+    broken = f'{text}\n[hub]\ndb_url = "sqlite:////nonexistent/folder/x.sqlite"\n'
     site.machine.write(CONFIG_FILE, broken, mode=0o600)
     began = time.monotonic()
     error = refusal(site, "apply", timeout=180)

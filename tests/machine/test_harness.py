@@ -155,9 +155,7 @@ with Machine(root("bookworm"), tmpfs="100M") as machine:
 def test_nothing_is_left_when_the_process_that_made_a_machine_is_killed(janitor_lives: bool) -> None:
     root("bookworm")
     here = Path(__file__).parent
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLDER], cwd=here, stdout=subprocess.PIPE, text=True
-    ) as owner:
+    with subprocess.Popen([sys.executable, "-c", HOLDER], cwd=here, stdout=subprocess.PIPE, text=True) as owner:
         assert owner.stdout
         name, janitor = owner.stdout.readline().split()
         assert traces(name) != []

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 from harness import Machine
+
 from support.build import site_root
 from support.client import Client
 from support.site import Site
@@ -49,12 +50,16 @@ def alice(site: Site) -> Iterator[Client]:
 
 
 def test_the_user_environment_is_first_on_path_in_kernels_and_lab_terminals(site, alice):
-    said = alice.run("import os, sys, shutil; print(os.environ['PATH']); print(sys.prefix); print(shutil.which('python')); print(shutil.which('pip'))")
-    path, prefix, python, _ = said.splitlines()
+    said = alice.run(
+        "import os, sys, shutil; print(os.environ['PATH']); print(sys.prefix); print(shutil.which('python'))"
+    )
+    path, prefix, python = said.splitlines()
     assert re.fullmatch(r"/opt/manylab/envs/default/(current|[0-9a-f]{12})/bin", path.split(":")[0])
     assert re.fullmatch(r"/opt/manylab/envs/default/[0-9a-f]{12}", prefix), "a running kernel keeps its own generation"
     assert python.startswith("/opt/manylab/envs/default/")
-    screen = alice.terminal("echo $PATH; command -v python; command -v python3; python -c 'import numpy; print(numpy.__name__)'")
+    screen = alice.terminal(
+        "echo $PATH; command -v python; command -v python3; python -c 'import numpy; print(numpy.__name__)'"
+    )
     path, python, python3, numpy = screen.splitlines()
     assert path.split(":")[0] == PLACE
     assert (python, python3, numpy) == (f"{PLACE}/python", f"{PLACE}/python3", "numpy")
@@ -63,7 +68,11 @@ def test_the_user_environment_is_first_on_path_in_kernels_and_lab_terminals(site
 
 @pytest.mark.parametrize(
     "shell",
-    [["su", "-", "alice", "-c"], ["su", "--login", "--shell", "/bin/sh", "alice", "-c"], ["setpriv", "--reuid=alice", "--regid=alice", "--init-groups", "bash", "-lc"]],
+    [
+        ["su", "-", "alice", "-c"],
+        ["su", "--login", "--shell", "/bin/sh", "alice", "-c"],
+        ["setpriv", "--reuid=alice", "--regid=alice", "--init-groups", "bash", "-lc"],
+    ],
     ids=["su", "su to sh", "bash"],
 )
 def test_login_shells_have_the_user_environment_first_for_members_and_not_for_others(site, shell):
@@ -136,9 +145,13 @@ def test_an_added_package_is_there_in_new_kernels_while_running_ones_go_on(site,
     assert site.machine.run(["su", "-", "alice", "-c", "python -c 'import cowsay; print(1)'"]).stdout == "1\n"
     alice.kernel = old
     assert "cowsay" in json.loads(site.manylab("env", "show", "default", "--json").stdout)["packages"]
-    failed = site.manylab("env", "add", "default", "there-is-no-such-package-as-this", "--json", check=False, timeout=600)
+    failed = site.manylab(
+        "env", "add", "default", "there-is-no-such-package-as-this", "--json", check=False, timeout=600
+    )
     assert failed.returncode == 1
-    assert "there-is-no-such-package" not in site.machine.read("/etc/manylab/manylab.toml"), "what failed is not written down"
+    assert "there-is-no-such-package" not in site.machine.read("/etc/manylab/manylab.toml"), (
+        "what failed is not written down"
+    )
     assert alice.run("print(y)") == "17\n"
 
 
@@ -153,11 +166,18 @@ def test_the_proxy_is_version_5_3_or_later(site):
 
 def test_no_secret_is_in_an_argv_a_log_or_a_file_that_others_can_read(site, alice):
     machine = site.machine
-    kept = machine.run("cat /var/lib/manylab/hub/proxy_token /var/lib/manylab/hub/cookie_secret; sed 's/.*=//' /var/lib/manylab/proxy/token.env").stdout.split()
-    servers = machine.run("for f in /proc/[0-9]*/environ; do tr '\\0' '\\n' < $f; done 2>/dev/null | sed -n 's/^\\(JUPYTERHUB_API_TOKEN\\|JPY_API_TOKEN\\)=//p'").stdout.split()
+    kept = machine.run(
+        "cd /var/lib/manylab; cat hub/proxy_token hub/cookie_secret; sed 's/.*=//' proxy/token.env"
+    ).stdout.split()
+    servers = machine.run(
+        "for f in /proc/[0-9]*/environ; do tr '\\0' '\\n' < $f; done 2>/dev/null"
+        " | sed -nE 's/^(JUPYTERHUB_API_TOKEN|JPY_API_TOKEN)=//p'"
+    ).stdout.split()
     assert len(set(kept)) == 2 and servers, "the hub's and the proxy's copy of one token, and the cookie secret"
     machine.write("/root/secrets", "\n".join({*kept, *servers}) + "\n", mode=0o600)
-    arguments = machine.run("cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n' | grep -cFf /root/secrets", check=False).stdout
+    arguments = machine.run(
+        "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n' | grep -cFf /root/secrets", check=False
+    ).stdout
     assert arguments.strip() == "0"
     assert machine.run("journalctl --no-pager -o export | grep -aFf /root/secrets", check=False).stdout == ""
     everywhere = ["grep", "-rlFsf", "-", "/etc", "/var", "/run", "/opt/manylab/share", "/home", "/tmp"]
@@ -165,7 +185,9 @@ def test_no_secret_is_in_an_argv_a_log_or_a_file_that_others_can_read(site, alic
     assert found == "", "nobody else finds them in any file"
     for path in ("hub/proxy_token", "hub/cookie_secret", "hub/jupyterhub.sqlite", "proxy/token.env"):
         assert machine.run(["stat", "-c", "%a", f"/var/lib/manylab/{path}"]).stdout == "600\n", path
-    closed = machine.run("find /var/lib/manylab -mindepth 1 2>/dev/null | grep -E 'secret|token|sqlite'", user="alice", check=False).stdout
+    closed = machine.run(
+        "find /var/lib/manylab -mindepth 1 2>/dev/null | grep -E 'secret|token|sqlite'", user="alice", check=False
+    ).stdout
     assert closed == "", "nor do people see where they are"
     assert PASSWORD not in site.logs(5000)
 
@@ -186,7 +208,9 @@ def test_the_site_is_served_under_its_base_url(site, alice):
 
 
 def test_a_setting_of_jupyterhub_by_its_own_name_takes_effect(site):
-    assert httpx.get(f"{site.url}hub/metrics", trust_env=False, timeout=20).status_code == 200, "JupyterHub's own default is 403"
+    assert httpx.get(f"{site.url}hub/metrics", trust_env=False, timeout=20).status_code == 200, (
+        "JupyterHub's own default is 403"
+    )
 
 
 def test_hub_json_is_rendered_for_the_hub_alone_and_says_what_manylab_toml_says(site):
@@ -217,7 +241,9 @@ def test_the_public_port_is_the_only_tcp_port_of_hub_proxy_warden_servers_and_te
     proxy, person = site.machine.person("manylab-proxy").uid, site.machine.person("alice").uid
     said = site.machine.run(["/opt/manylab/envs/hub/current/bin/python", "-c", LISTENERS]).stdout.splitlines()
     listening = [tuple(line.split()) for line in said]
-    assert [one for one in listening if one[3] != "kernel"] == [(str(site.machine.port), "127.0.0.1", str(proxy), "other")]
+    assert [one for one in listening if one[3] != "kernel"] == [
+        (str(site.machine.port), "127.0.0.1", str(proxy), "other")
+    ]
     # ipykernel binds a loopback port for what forked processes print (iostream.py, _setup_pipe_in), which takes
     # nothing that does not begin with a random secret; its five Jupyter sockets are files.
     kernels = [one for one in listening if one[3] == "kernel"]
@@ -230,11 +256,19 @@ def test_the_public_port_is_the_only_tcp_port_of_hub_proxy_warden_servers_and_te
 
 
 def test_doctor_names_what_earlier_use_left_that_the_site_does_not_read(site):
-    for path in ("/root/.jupyter/jupyterhub_config.py", "/home/alice/.jupyter/jupyter_notebook_config.py", "/home/alice/.jupyter/jupyter_server_config.json"):
+    for path in (
+        "/root/.jupyter/jupyterhub_config.py",
+        "/home/alice/.jupyter/jupyter_notebook_config.py",
+        "/home/alice/.jupyter/jupyter_server_config.json",
+    ):
         site.machine.write(path, "raise SystemExit('broken')\n")
     site.machine.write("/etc/jupyter/jupyter_server_config.json", "{}\n")
     said = site.manylab("doctor", "--all", check=False).stdout
-    for path in ("/root/.jupyter/jupyterhub_config.py", "/home/alice/.jupyter/jupyter_notebook_config.py", "/home/alice/.jupyter/jupyter_server_config.json"):
+    for path in (
+        "/root/.jupyter/jupyterhub_config.py",
+        "/home/alice/.jupyter/jupyter_notebook_config.py",
+        "/home/alice/.jupyter/jupyter_server_config.json",
+    ):
         assert path in said
     assert "/etc/jupyter/jupyter_server_config.json" in said
     site.machine.run(["rm", "-r", "/etc/jupyter", "/root/.jupyter", "/home/alice/.jupyter"])

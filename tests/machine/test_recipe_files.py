@@ -1,4 +1,4 @@
-"""The recipe's rows that need no init system: the file that is written once, the dummy authenticator, a taken port, WSL."""
+"""The recipe's rows that need no init system: the file that is written once, dummy, a taken port, WSL."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from harness import Machine, Running, wait_until
+
 from support.build import CHECKOUT, site_root
 from support.client import Client, Refused
 from support.site import Site
@@ -23,7 +24,11 @@ def test_the_configuration_is_written_once_with_every_setting_explained_and_then
             return machine.run([f"{CHECKOUT}/manylab", *words], cwd="/").stdout
 
         first = machine.read(CONFIG)
-        assert {line for line in first.splitlines() if line and not line.startswith("#")} >= {"[http]", "[people]", "[envs.default]"}
+        assert {line for line in first.splitlines() if line and not line.startswith("#")} >= {
+            "[http]",
+            "[people]",
+            "[envs.default]",
+        }
         assert not re.search(r"^\w", first, re.MULTILINE), "everything is explained, nothing is set"
         for setting in ("base_url", "admin_access", "authenticator", "group", "db_url"):
             assert re.search(rf"^#{setting} = ", first, re.MULTILINE), setting
@@ -33,7 +38,10 @@ def test_the_configuration_is_written_once_with_every_setting_explained_and_then
         manylab("apply")
         assert machine.read(CONFIG).count("# my own words\n") == 1
         assert 'base_url = "/wsl"' in machine.read(CONFIG)
-        assert json.loads(machine.read("/var/lib/manylab/rendered/hub.json"))["traits"]["JupyterHub.bind_url"] == "http://127.0.0.1:8000/wsl/"
+        assert (
+            json.loads(machine.read("/var/lib/manylab/rendered/hub.json"))["traits"]["JupyterHub.bind_url"]
+            == "http://127.0.0.1:8000/wsl/"
+        )
         assert "Nothing to change" in manylab("apply")
 
 
@@ -47,7 +55,11 @@ def site() -> Iterator[Site]:
 def test_the_dummy_authenticator_is_refused_where_others_can_reach_it_and_works_on_loopback(site):
     site.configure('[people]\nauthenticator = "dummy"\n[http]\naddress = "0.0.0.0"\ninsecure = true\n')
     for command in ("apply", "up", "install", "plan"):
-        done = site.manylab(command, "--wait", "1", check=False) if command != "plan" else site.manylab(command, check=False)
+        done = (
+            site.manylab(command, "--wait", "1", check=False)
+            if command != "plan"
+            else site.manylab(command, check=False)
+        )
         assert done.returncode == 1
         assert "the dummy authenticator lets anybody be anybody, and others can reach 0.0.0.0" in done.stderr
     site.configure('[people]\nauthenticator = "dummy"\n')
@@ -74,7 +86,11 @@ def test_a_taken_port_is_reported_with_the_program_and_pid_that_have_it(site, co
         pid = pid_of_listener(site, squatter)
         done = site.manylab(command, check=False)
         assert done.returncode == 1
-        assert re.search(rf"^E-PORT-TAKEN: port {machine.port} on 127\.0\.0\.1 is used by python3\S* \(pid {pid}\)$", done.stderr, re.MULTILINE)
+        assert re.search(
+            rf"^E-PORT-TAKEN: port {machine.port} on 127\.0\.0\.1 is used by python3\S* \(pid {pid}\)$",
+            done.stderr,
+            re.MULTILINE,
+        )
         assert "next:" in done.stderr and "http.port" in done.stderr
         assert "Traceback" not in done.stderr
     assert not machine.exists("/etc/init.d/manylab"), "nothing was installed"
@@ -105,6 +121,11 @@ def test_without_any_init_system_the_site_is_a_service_by_its_script_as_on_wsl(s
             opens(alice)
             machine.run(["service", "manylab", "restart"])
             site.wait_until_it_answers()
+            wait_until(
+                lambda: str(alice.server("GET", "api/status").url) == f"{alice.server_url}api/status",
+                10,
+                "the way to the server",
+            )
             assert alice.run("x") == "41"
         machine.run(["service", "manylab", "stop"])
         site.wait_until_nothing_is_left()

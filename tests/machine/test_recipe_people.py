@@ -1,4 +1,4 @@
-"""The recipe's rows about people: `manylab user`, the site's group, admins, and the account that may run the service."""
+"""The recipe's rows about people: `manylab user`, the site's group, admins, and who may run the service."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 from harness import Process, wait_until
+
 from support.client import Client, Refused
 from support.site import Site
 
@@ -78,7 +79,9 @@ def test_a_password_can_be_typed_piped_or_generated_and_lets_its_owner_in(site):
     assert generated, printed
     assert printed.count(generated[1]) == 1
     assert generated[1] not in site.logs(2000)
-    kept = site.machine.run(["grep", "-rlF", generated[1], "/etc", "/var/lib/manylab", "/var/log", "/run/manylab"], check=False)
+    kept = site.machine.run(
+        ["grep", "-rlF", generated[1], "/etc", "/var/lib/manylab", "/var/log", "/run/manylab"], check=False
+    )
     assert kept.stdout == "", "a generated password is nowhere but on the screen"
     for name, password in [("typed", PASSWORD), ("piped", PASSWORD), ("dealt", generated[1])]:
         assert can_sign_in(site, name, password), name
@@ -116,7 +119,9 @@ def test_without_a_terminal_a_missing_password_is_asked_for_by_name_of_the_optio
     assert site.machine.run(["getent", "passwd", "mute"], check=False).returncode != 0
 
 
-@pytest.mark.parametrize("name", ["root; rm -rf /", "../x", "Alice", "two words", "a" * 40, "", "a:b", "a\nb", "-x", "1st", "ä"])
+@pytest.mark.parametrize(
+    "name", ["root; rm -rf /", "../x", "Alice", "two words", "a" * 40, "", "a:b", "a\nb", "-x", "1st", "ä"]
+)
 def test_a_text_that_can_be_no_account_is_refused_where_it_enters(site, name):
     before = site.machine.run("cat /etc/passwd /etc/group /etc/shadow; ls -la /home").stdout
     for command in (["user", "add", "--generate"], ["user", "remove", "--delete-home", "--yes"], ["user", "admin"]):
@@ -149,7 +154,9 @@ def by_hand(site: Site, name: str) -> None:
 
 
 def token_works(site: Site, token: str) -> bool:
-    answer = httpx.get(f"{site.url}hub/api/user", headers={"Authorization": f"token {token}"}, trust_env=False, timeout=20)
+    answer = httpx.get(
+        f"{site.url}hub/api/user", headers={"Authorization": f"token {token}"}, trust_env=False, timeout=20
+    )
     return answer.status_code == 200
 
 
@@ -161,7 +168,10 @@ def opens_server(client: Client, owner: str) -> bool:
 
 def authorize(client: Client, page: httpx.Response) -> httpx.Response:
     """Press the button of JupyterHub's page that asks before somebody enters another person's server."""
-    form = [(html.unescape(name), html.unescape(value)) for name, value in re.findall(r'<input[^>]*name="([^"]+)"[^>]*value="([^"]*)"', page.text, re.DOTALL)]
+    form = [
+        (html.unescape(name), html.unescape(value))
+        for name, value in re.findall(r'<input[^>]*name="([^"]+)"[^>]*value="([^"]*)"', page.text, re.DOTALL)
+    ]
     data: dict[str, list[str]] = {}
     for name, value in form:
         data.setdefault(name, []).append(value)
@@ -169,7 +179,9 @@ def authorize(client: Client, page: httpx.Response) -> httpx.Response:
 
 
 @pytest.mark.parametrize("leave", [by_command, by_hand])
-def test_whoever_leaves_the_group_loses_server_session_and_token_and_the_hub_is_not_restarted(site, bob, leave: Callable[[Site, str], None]):
+def test_whoever_leaves_the_group_loses_server_session_and_token_and_the_hub_is_not_restarted(
+    site, bob, leave: Callable[[Site, str], None]
+):
     name = f"left-{leave.__name__.replace('_', '-')}"
     site.add_user(name, PASSWORD)
     site.machine.write(f"/home/{name}/thesis.txt", "all my work\n", owner=name)
@@ -184,7 +196,9 @@ def test_whoever_leaves_the_group_loses_server_session_and_token_and_the_hub_is_
         assert processes_of(site, name)
         leave(site, name)
         # The hub looks every second; then the server has to end.
-        wait_until(lambda: not processes_of(site, name), MEMBERS_CHECK + 8, lambda: f"the end of {processes_of(site, name)}")
+        wait_until(
+            lambda: not processes_of(site, name), MEMBERS_CHECK + 8, lambda: f"the end of {processes_of(site, name)}"
+        )
         assert not token_works(site, token)
         assert not person.signed_in()
         assert not opens_server(person, name)
@@ -284,6 +298,24 @@ def test_an_admin_has_the_admin_page_and_enters_others_servers_only_where_the_si
 # the account that may run the service
 
 
+NOT_FOR_OPERATORS = """\
+id
+sh -c id
+manylab
+manylab apply
+manylab user add eve --generate
+manylab uninstall --yes
+manylab status --json
+manylab stop --help
+/srv/manylab/manylab status
+systemctl stop manylab
+-u bob id
+-u bob manylab status
+-E manylab status
+MANYLAB_ROOT=/tmp/x manylab status
+"""
+
+
 def test_an_operator_starts_and_stops_the_service_through_sudo_and_does_nothing_else(site):
     machine = site.machine
     done = site.manylab("install", "--operator", "nobody-here", check=False)
@@ -291,7 +323,10 @@ def test_an_operator_starts_and_stops_the_service_through_sudo_and_does_nothing_
     machine.add_account("op", password=PASSWORD)
     done = site.manylab("install", "--operator", "op", check=False)
     assert done.returncode == 1 and "apt install sudo" in done.stderr, "this machine has no sudo"
-    machine.run("DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends sudo || (apt-get update -qq && apt-get install -qq -y sudo)")
+    machine.run(
+        "export DEBIAN_FRONTEND=noninteractive; install='apt-get install -qq -y --no-install-recommends sudo';"
+        " $install || { apt-get update -qq && $install; }"
+    )
     machine.add_account("colleague", password=PASSWORD)
     site.manylab("install", "--operator", "op")
     assert machine.run("stat -c '%a %U:%G' /etc/sudoers.d/manylab").stdout == "440 root:root\n"
@@ -308,15 +343,19 @@ def test_an_operator_starts_and_stops_the_service_through_sudo_and_does_nothing_
     assert sudo("manylab", "restart") == 0
     assert site.answers()
     before = machine.run("cat /etc/passwd /etc/group /etc/manylab/manylab.toml").stdout
-    for words in (["id"], ["sh", "-c", "id"], ["manylab"], ["manylab", "apply"], ["manylab", "user", "add", "eve", "--generate"], ["manylab", "uninstall", "--yes"],
-                  ["manylab", "status", "--json"], ["manylab", "stop", "--help"], ["/srv/manylab/manylab", "status"], ["systemctl", "stop", "manylab"],
-                  ["-u", "bob", "id"], ["-u", "bob", "manylab", "status"], ["-E", "manylab", "status"], ["MANYLAB_ROOT=/tmp/x", "manylab", "status"]):  # fmt: skip
+    for line in NOT_FOR_OPERATORS.splitlines():
+        words = line.split()
         assert sudo(*words) == 1, words
         assert sudo(*words, user="colleague") == 1, words
     assert sudo("manylab", "stop", user="colleague") == 1
     # Nothing that the operator sets reaches root: neither the interpreter's variables nor another root folder.
     machine.write("/tmp/evil/manylab/__init__.py", "open('/tmp/owned', 'w')\n")
-    assert sudo("manylab", "status", env={"PYTHONPATH": "/tmp/evil", "MANYLAB_ROOT": "/tmp/evil", "PYTHONHOME": "/tmp/evil"}) == 0
+    assert (
+        sudo(
+            "manylab", "status", env={"PYTHONPATH": "/tmp/evil", "MANYLAB_ROOT": "/tmp/evil", "PYTHONHOME": "/tmp/evil"}
+        )
+        == 0
+    )
     assert not machine.exists("/tmp/owned")
     assert machine.run("cat /etc/passwd /etc/group /etc/manylab/manylab.toml").stdout == before
     assert site.answers()

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from harness import SUITES, Machine
+from harness import SUITES, Machine, wait_until
+
 from support.build import CHECKOUT, site_root
 from support.client import Client
 from support.site import Site
@@ -45,6 +46,17 @@ def main_pid(site: Site, part: str) -> int:
     return int(site.machine.run(f"systemctl show --value --property MainPID manylab-{part}").stdout)
 
 
+def wait_until_reachable(site: Site, client: Client) -> None:
+    """The site answers, and the hub has told a new proxy the way to this person's server, a moment later."""
+
+    def look() -> bool:
+        answer = client.server("GET", "api/status")
+        return answer.status_code == 200 and str(answer.url) == f"{client.server_url}api/status"
+
+    site.wait_until_it_answers()
+    wait_until(look, 10, "the way to the server")
+
+
 def server_of(site: Site, name: str) -> tuple[int, str]:
     """Pid and program of somebody's running server."""
     uid = site.machine.person(name).uid
@@ -55,7 +67,10 @@ def server_of(site: Site, name: str) -> tuple[int, str]:
 
 def test_hub_and_proxy_run_without_power_in_a_read_only_system(site):
     machine = site.machine
-    for part, account, folder in (("hub", "manylab", "/var/lib/manylab/hub"), ("proxy", "manylab-proxy", "/run/manylab/proxy")):
+    for part, account, folder in (
+        ("hub", "manylab", "/var/lib/manylab/hub"),
+        ("proxy", "manylab-proxy", "/run/manylab/proxy"),
+    ):
         pid = main_pid(site, part)
         facts = dict(line.split(":\t", 1) for line in machine.read(f"/proc/{pid}/status").splitlines() if ":\t" in line)
         assert facts["Uid"].split() == [str(machine.person(account).uid)] * 4
@@ -63,7 +78,16 @@ def test_hub_and_proxy_run_without_power_in_a_read_only_system(site):
         assert facts["NoNewPrivs"] == "1" and facts["Seccomp"] == "2"
         inside = ["nsenter", "--target", str(pid), "--mount"]
         # As root, so that only the mounts are in the way.
-        for path in ("/etc/x", "/usr/x", "/opt/manylab/x", "/var/lib/manylab/x", "/var/lib/manylab/rendered/hub.json", "/run/x", "/run/lock/x", "/run/manylab/x"):
+        for path in (
+            "/etc/x",
+            "/usr/x",
+            "/opt/manylab/x",
+            "/var/lib/manylab/x",
+            "/var/lib/manylab/rendered/hub.json",
+            "/run/x",
+            "/run/lock/x",
+            "/run/manylab/x",
+        ):
             done = machine.run([*inside, "touch", path], check=False)
             assert "Read-only file system" in done.stderr, (part, path, done)
         machine.run([*inside, "touch", f"{folder}/x"])
@@ -87,7 +111,7 @@ def test_a_server_and_what_its_kernel_remembers_survive_a_restart_of(site, alice
         before = main_pid(site, part)
         site.machine.run(["systemctl", "restart", what])
         assert main_pid(site, part) not in (0, before)
-    site.wait_until_it_answers()
+    wait_until_reachable(site, alice)
     assert alice.run("x") == "41"
     assert server_of(site, "alice") == server
     assert alice.signed_in()
@@ -99,13 +123,16 @@ def test_an_upgrade_of_manylab_restarts_the_services_and_the_old_server_and_kern
     machine = site.machine
 
     def environments() -> list[str]:
-        return [machine.run(["readlink", f"/opt/manylab/envs/{name}/current"]).stdout.strip() for name in ("hub", "server", "default")]
+        return [
+            machine.run(["readlink", f"/opt/manylab/envs/{name}/current"]).stdout.strip()
+            for name in ("hub", "server", "default")
+        ]
 
     old, pid, server = environments(), main_pid(site, "hub"), server_of(site, "alice")
     for file in ("hub/app.py", "lab/server.py"):
         machine.run(f"echo '# a newer version' >> {CHECKOUT}/src/manylab/{file}")
     site.manylab("apply")
-    site.wait_until_it_answers()
+    wait_until_reachable(site, alice)
     new = environments()
     assert new[0] != old[0] and new[1] != old[1] and new[2] == old[2]
     assert main_pid(site, "hub") != pid
@@ -141,8 +168,15 @@ finally:
 
 def test_memory_processors_and_tasks_of_a_server_are_limited(site, alice):
     scopes = site.machine.run("systemctl list-units --plain --no-legend 'manylab-server-alice-*.scope'").stdout.split()
-    shown = site.machine.run(["systemctl", "show", "-p", "MemoryMax,CPUQuotaPerSecUSec,TasksMax,Slice", scopes[0]]).stdout
-    assert set(shown.split()) == {f"MemoryMax={700 * 1024**2}", "CPUQuotaPerSecUSec=2s", "TasksMax=150", "Slice=manylab-servers.slice"}
+    shown = site.machine.run(
+        ["systemctl", "show", "-p", "MemoryMax,CPUQuotaPerSecUSec,TasksMax,Slice", scopes[0]]
+    ).stdout
+    assert set(shown.split()) == {
+        f"MemoryMax={700 * 1024**2}",
+        "CPUQuotaPerSecUSec=2s",
+        "TasksMax=150",
+        "Slice=manylab-servers.slice",
+    }
     assert alice.run(EAT) == "-9\n", "the kernel's child that takes too much is ended"
     assert alice.run(FORK) == "BlockingIOError\n"
     assert alice.run("x") == "41", "and the rest goes on"

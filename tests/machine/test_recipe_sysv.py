@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from harness import Completed, Process, wait_until
+
 from support.client import Client
 from support.site import Site
 
@@ -38,6 +39,17 @@ def alice(running: Site) -> Iterator[Client]:
         client.open_lab()
         client.run("x = 41")
         yield client
+
+
+def wait_until_reachable(site: Site, client: Client) -> None:
+    """The site answers, and the hub has told a new proxy the way to this person's server, a moment later."""
+
+    def look() -> bool:
+        answer = client.server("GET", "api/status")
+        return answer.status_code == 200 and str(answer.url) == f"{client.server_url}api/status"
+
+    site.wait_until_it_answers(timeout=30)
+    wait_until(look, 10, "the way to the server")
 
 
 def script(site: Site, *words: str, user: str | None = None, check: bool = True) -> Completed:
@@ -79,7 +91,7 @@ def test_an_ordinary_account_sees_the_status_and_may_not_change_it(running):
 @pytest.mark.parametrize("action", ["restart", "force-reload"])
 def test_people_work_on_through(running, alice, action):
     assert script(running, action).returncode == 0
-    running.wait_until_it_answers(timeout=30)
+    wait_until_reachable(running, alice)
     assert alice.run("x") == "41"
     assert alice.start_server() == 0.0, "the hub knows that it runs"
 
@@ -100,6 +112,7 @@ def test_a_supervisor_that_is_killed_is_replaced(running, alice):
     victims = supervisors(running)
     kill(running, victims[:1])
     wait_until(lambda: script(running, "status", check=False).returncode == 0 and running.answers(), 30, "recovery")
+    wait_until_reachable(running, alice)
     assert alice.run("x") == "41"
 
 
@@ -110,7 +123,7 @@ def test_when_everything_that_supervises_is_killed_status_is_1_and_start_mends_i
     assert done.returncode == 1, done
     assert script(running, "start").returncode == 0
     assert script(running, "status").returncode == 0
-    running.wait_until_it_answers(timeout=30)
+    wait_until_reachable(running, alice)
     assert alice.run("x") == "41"
     script(running, "stop")
     assert running.left_behind() == []
@@ -128,4 +141,3 @@ def test_it_starts_with_the_machine(site):
         alice.open_lab()
         assert alice.run("print('hello')") == "hello\n"
     assert "Nothing to change" in site.manylab("apply").stdout, "a reboot leaves nothing to mend"
-

@@ -61,17 +61,23 @@ def pids(site: Site) -> dict[str, int]:
 def kill(site: Site, part: str) -> None:
     """SIGKILL, and wait until another process is that part."""
     before = wait_until(lambda: pids(site).get(part), 30, lambda: f"a {part}:\n{site.logs()}")
-    site.machine.run(["kill", "-KILL", str(before)])
+    site.machine.run(f"kill -KILL {before}")
     wait_until(lambda: pids(site).get(part, before) != before, 40, lambda: f"a new {part}:\n{site.logs()}")
 
 
 def everything_is_well(site: Site, people: list[Client]) -> None:
     """The site answers, and people's kernels are the same ones as before."""
     site.wait_until_it_answers(timeout=60)
-    wait_until(lambda: ask(site, "status")["state"] == "running", 40, lambda: str(ask(site, "status")))
+    wait_until(lambda: all_run(site), 40, lambda: str(ask(site, "status")))
     for client in people:
         remembered = wait_until(lambda client=client: asked(client), 30, f"{client.name}'s kernel")
         assert remembered == f"'{client.name}'"
+
+
+def all_run(site: Site) -> bool:
+    """Whether `status` says so of every part."""
+    said = ask(site, "status")
+    return said["code"] == 0 and all(part["running"] for part in said["parts"] if part["name"] in PARTS)
 
 
 def asked(client: Client) -> str:

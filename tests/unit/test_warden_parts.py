@@ -299,3 +299,20 @@ def test_the_client_speaks_one_line_each_way(tmp_path):
 
     expected = {"ok": True, "asked": {"do": "list"}}
     assert asyncio.run(talk()) == (expected, expected)
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("alice:$y$x:20000:0:99999:7::20100:", "expired"),
+        ("alice:$y$x:20000:0:99999:7::0:", "expired"),
+        ("alice:$y$x:0:0:99999:7:::", "password-expired"),
+        ("alice:$y$x:20000:0:90:7:::", "password-expired"),
+        ("alice:$y$x:20000:0:99999:7:::", "expired"),
+        ("bob:$y$x:0:0:99999:7:::", "expired"),
+    ],
+)
+def test_the_reason_that_debian_s_pam_stack_hides_is_in_shadow(tmp_path, line, reason):
+    shadow = tmp_path / "shadow"
+    shadow.write_text(f"root:*:1:0:99999:7:::\n{line}\n")
+    assert accounts.why_not_now("alice", shadow, today=20200) == reason

@@ -17,7 +17,8 @@ from manylab.model.resources import Group
 from manylab.system import accounts, servers
 from manylab.system.environments import Say
 
-# How long the hub may take to notice that somebody left (hub.members_check, and a round of its own), seconds.
+# How long the hub may take for one look at its people (it looks every hub.members_check), and to stop servers, seconds.
+ROUND = 0.5
 NOTICED_WITHIN = 20.0
 
 
@@ -113,10 +114,14 @@ def remove(site: Site, name: str, *, delete_account: bool, delete_home: bool, sa
         accounts.leave(name, group)
     elif not (delete_account or running):
         raise NotFound(f"{name} is not in the group {group!r}", hint="'manylab user list' shows who may sign in")
-    # The hub notices by itself and also ends tokens; what it does not stop (it may be down), the warden stops.
-    deadline = time.monotonic() + (NOTICED_WITHIN if servers.answers(site.layout.hub_socket) else 0)
-    while servers_of(site, name) and time.monotonic() < deadline:
-        time.sleep(0.2)
+    # The hub notices by itself and also ends sessions and tokens; when this returns, that has happened. What it does not
+    # stop (it may be down), the warden stops.
+    if servers.answers(site.layout.hub_socket):
+        say("waiting until the hub has ended sessions, tokens and servers")
+        began = time.monotonic()
+        time.sleep(site.config.hub.members_check + ROUND)
+        while servers_of(site, name) and time.monotonic() < began + NOTICED_WITHIN + site.config.hub.members_check:
+            time.sleep(0.2)
     for server in servers_of(site, name):
         servers.stop(site.layout.warden_socket, name, server)
     if delete_account:

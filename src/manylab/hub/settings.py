@@ -20,7 +20,7 @@
 Times are seconds. `servers.idle_timeout` null or 0: servers are never ended for being idle. `site.language`: auto
 (each person's browser's), en or zh_CN. `people.person`: the one account of an ordinary user's site, else null.
 `proxy_token` is a file that holds the token alone. `traits` are settings of JupyterHub by their own names; they are
-applied last and win, except that the lists JupyterHub.services and JupyterHub.load_roles are added to manylab's own.
+applied last and win, except that the lists JupyterHub.services and JupyterHub.load_roles are added to manylab's own, and tables are merged with manylab's own.
 Every key but `version` and `layout` may be left out.
 """
 
@@ -136,6 +136,8 @@ def configure(c: Any, site: HubSite) -> None:
     for name, value in site.traits.items():
         if name in _ADDED_TO and isinstance(value, list):
             wanted[name] = [*wanted.get(name, []), *value]
+        elif isinstance(value, dict) and isinstance(wanted.get(name), dict):
+            wanted[name] = {**wanted[name], **value}
         else:
             wanted[name] = value
     for name, value in wanted.items():

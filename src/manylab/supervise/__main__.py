@@ -15,6 +15,7 @@ from manylab.supervise.definition import load
 from manylab.supervise.fleet import Request
 from manylab.supervise.guardian import guard
 from manylab.supervise.inner import EXIT_CONFIG, Inner
+from manylab.supervise.output import Output
 from manylab.supervise.processes import Identity
 from manylab.system.http import status_of
 
@@ -72,7 +73,7 @@ def _announce(options: argparse.Namespace) -> None:
     deadline = time.monotonic() + _ANSWERS_WITHIN
     while options.ready_url and status_of(options.ready_url, timeout=1) != 200 and time.monotonic() < deadline:
         time.sleep(0.05)
-    print(options.ready_text, flush=True)
+    Output(timestamps=False).say(options.ready_text)
 
 
 def _inner(path: Path, options: argparse.Namespace) -> int:

@@ -29,6 +29,9 @@ from manylab.system.namespaces import become_subreaper
 _KILL_PATIENCE = 2.0
 
 
+_STOP_TRIES = 5
+
+
 def guard(path: Path, *, foreground: bool, verbose: bool = False, on_ready: Callable[[], None] | None = None) -> int:
     """Keep the services of services.json alive until asked to stop; returns the exit status.
 
@@ -57,6 +60,7 @@ class Guardian:
         self.backoff = Backoff()
         self.ever_locked = False
         self.locked = False  # the present inner process got as far as looking after the services
+        self.failed_stops = 0
         self.selector = selectors.DefaultSelector()
         self.notes, self.note_fd = os.pipe()
 
@@ -133,6 +137,12 @@ class Guardian:
                 return 0
             if status in (EXIT_LOCKED, EXIT_CONFIG) and not self.ever_locked:
                 return status
+            if self.request is not Request.SERVE:
+                # Started again to finish stopping what it left; not for ever.
+                self.failed_stops += 1
+                if self.failed_stops >= _STOP_TRIES:
+                    self.out.say(f"stopping failed {self.failed_stops} times ({status}); giving up")
+                    return 1
             lived = time.monotonic() - self.started
             self.backoff = self.backoff.after_exit(lived=lived, was_ready=self.locked)
             self.next_start = time.monotonic() + (self.backoff.delay if self.request is Request.SERVE else 0.0)

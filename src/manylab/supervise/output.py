@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import sys
+import os
 import time
 
 
@@ -15,5 +15,7 @@ class Output:
 
     def say(self, text: str) -> None:
         prefix = time.strftime("%Y-%m-%d %H:%M:%S ") if self._timestamps else ""
-        with contextlib.suppress(OSError, ValueError):
-            print(f"{prefix}{text}", file=sys.stdout, flush=True)
+        # Not print(): what a closed terminal refused would stay in Python's buffer, and the last flush at exit would
+        # fail and turn a clean end into status 120.
+        with contextlib.suppress(OSError):
+            os.write(1, f"{prefix}{text}\n".encode(errors="replace"))

@@ -6,6 +6,7 @@ import asyncio
 import grp
 import os
 import pwd
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Final, TypeVar
 
 from manylab.base import names
 from manylab.base.errors import BadName
-from manylab.warden.messages import Refusal
+from manylab.warden.messages import Reason, Refusal
 from manylab.warden.settings import Settings
 
 _NOBODY: Final = 65534  # the kernel's overflow uid: what files of unmapped owners seem to belong to
@@ -98,12 +99,34 @@ def has_locked_password(name: str, shadow: Path = Path("/etc/shadow")) -> bool:
 
     False when that cannot be known: not root, or an account of a directory. (The spwd module left Python in 3.13.)
     """
+    fields = _shadow(name, shadow)
+    return len(fields) > 1 and fields[1].startswith(("!", "*"))
+
+
+def why_not_now(name: str, shadow: Path = Path("/etc/shadow"), today: int | None = None) -> Reason:
+    """Why an account whose password is right may not be used: "expired" or "password-expired", as /etc/shadow has it.
+
+    today: days since 1970. "expired" also when it cannot be known.
+    """
+    now = int(time.time() // 86400) if today is None else today
+    fields = [int(field) if field.isdigit() else None for field in _shadow(name, shadow)[2:8]]
+    if len(fields) < 6:
+        return "expired"
+    changed, _, most, _, _, expires = fields  # shadow(5)
+    if expires is not None and now >= expires:
+        return "expired"
+    if changed == 0 or (changed is not None and most is not None and now > changed + most):
+        return "password-expired"
+    return "expired"
+
+
+def _shadow(name: str, shadow: Path) -> list[str]:
+    """The fields of an account in /etc/shadow, [] when there are none to be read."""
     try:
         lines = shadow.read_text(errors="replace").splitlines()
     except OSError:
-        return False
-    fields = next((line.split(":") for line in lines if line.startswith(name + ":")), [])
-    return len(fields) > 1 and fields[1].startswith(("!", "*"))
+        return []
+    return next((line.split(":") for line in lines if line.startswith(name + ":")), [])
 
 
 def group_id(name: str) -> int:

@@ -42,6 +42,10 @@ _VERDICTS: Final[dict[int, tuple[Reason, str]]] = {
 }
 
 
+# What a stack says of an account whose password was right, when it does not pass on the true reason.
+_BLURRED: Final = (6, 7)
+
+
 class Throttle:
     """Slows guessing for one name, in bounded memory.
 
@@ -123,6 +127,9 @@ class Login:
             if verdict.get("user") != message.user:
                 raise Refusal("unknown", "PAM knows this account by another name")
             return
+        if verdict.get("password") is True and errno in _BLURRED:
+            reason = await accounts.ask(accounts.why_not_now, message.user)
+            raise Refusal(*_VERDICTS[27 if reason == "password-expired" else 13])
         raise Refusal(*_VERDICTS.get(errno or -1, ("error", f"PAM failed with error {errno}")))
 
 

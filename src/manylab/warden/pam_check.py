@@ -1,7 +1,8 @@
 """One question to PAM, in a process of its own: `python -I -m manylab.warden.pam_check`.
 
 PAM modules are other people's code that may block, leak or crash; here they do so for one question only. Reads
-`{"user", "password", "service"}` from standard input, writes one line: `{"errno": int | null, "user": str | null}`.
+`{"user", "password", "service"}` from standard input, writes one line: `{"errno": int | null, "user": str | null,
+"password": bool}`, the last saying whether the password was right, whatever else is wrong with the account.
 """
 
 from __future__ import annotations
@@ -17,16 +18,24 @@ import pamela
 
 def check(user: str, password: str, service: str) -> dict[str, Any]:
     """PAM's own verdict: errno 0 when the password is right and the account may be used now."""
+    # pamela.authenticate() would do these steps at once and not say which of them failed; and the conversation has to
+    # live as long as the handle, which it does here.
+    conversation = pamela.new_simple_password_conv((password,), "utf-8")
     try:
-        # check: pam_acct_mgmt too (expired, must change password). resetcred=0: no session follows, so no credentials
-        # (a Kerberos cache, say) may be left behind.
-        handle = pamela.authenticate(user, password, service=service, resetcred=0, close=False, check=True)
+        handle = pamela.pam_start(service, user, conv_func=conversation, encoding="utf-8")
     except pamela.PAMError as error:
-        return {"errno": error.errno, "user": None}
+        return {"errno": error.errno, "user": None, "password": False}
+    verdict = pamela.PAM_AUTHENTICATE(handle, 0)
+    right = verdict == 0
+    if right:
+        # Expired, must change the password... Apart from the password: Debian's common-account answers AUTH_ERR for all
+        # of them, which would look like a wrong one.
+        verdict = pamela.PAM_ACCT_MGMT(handle, 0)
     # A module may have mapped the name to another account's.
-    known_as = handle.get_item(pamela.PAM_USER)
-    pamela.pam_end(handle)
-    return {"errno": 0, "user": known_as}
+    known_as = handle.get_item(pamela.PAM_USER) if verdict == 0 else None
+    # No session follows, so no credentials (a Kerberos cache, say) are asked for that would be left behind.
+    pamela.PAM_END(handle, verdict)
+    return {"errno": verdict, "user": known_as, "password": right}
 
 
 def main() -> None:

@@ -67,7 +67,10 @@ def _short(key: str) -> str:
 def find(name: str, key: str, over: Root | None) -> Root | None:
     """The layer of this name and key, made over exactly that root; None when there is none."""
     for folder in sorted(_home().glob(f"{name}@{_short(key)}-*")):
-        facts = json.loads((folder / "layer.json").read_text())
+        try:
+            facts = json.loads((folder / "layer.json").read_text())
+        except FileNotFoundError:  # another process is deleting it
+            continue
         below = over.layers if over else ()
         if facts["over"] == [layer.name for layer in below]:
             return Root(name, facts["init"], (*below, folder))
@@ -113,7 +116,10 @@ def prune(name: str, keep: Path | None) -> None:
     """
     layers = {path.name: path for path in _home().glob("*@*")}
     for path in layers.values():
-        facts = json.loads((path / "layer.json").read_text())
+        try:
+            facts = json.loads((path / "layer.json").read_text())
+        except FileNotFoundError:  # another process is deleting it
+            continue
         old = facts["name"] == name and path != keep
         if old or not all(below in layers for below in facts["over"]):
             with _lock(path) as file:

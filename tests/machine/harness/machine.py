@@ -206,9 +206,7 @@ class Machine(Inside):
         init="none" every process does. `layers.find(name, key, over=root)` finds it again.
         """
         self.root = self.freeze(name, key)
-        subprocess.run(
-            ["rm", "-rf", str(self._disk / "upper"), str(self._disk / "work")], check=True, timeout=300
-        )
+        subprocess.run(["rm", "-rf", str(self._disk / "upper"), str(self._disk / "work")], check=True, timeout=300)
         self._pins.enter_context(self.root.pinned())
         self.boot()
         return self.root
