@@ -114,8 +114,8 @@ def remove(site: Site, name: str, *, delete_account: bool, delete_home: bool, sa
         accounts.leave(name, group)
     elif not (delete_account or running):
         raise NotFound(f"{name} is not in the group {group!r}", hint="'manylab user list' shows who may sign in")
-    # The hub notices by itself and also ends sessions and tokens; when this returns, that has happened. What it does not
-    # stop (it may be down), the warden stops.
+    # The hub notices by itself and also ends sessions and tokens; when this returns, that has happened. What it does
+    # not stop (it may be down), the warden stops.
     if servers.answers(site.layout.hub_socket):
         say("waiting until the hub has ended sessions, tokens and servers")
         began = time.monotonic()

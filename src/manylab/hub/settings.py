@@ -20,8 +20,8 @@
 Times are seconds. `servers.idle_timeout` null or 0: servers are never ended for being idle. `site.language`: auto
 (each person's browser's), en or zh_CN. `people.person`: the one account of an ordinary user's site, else null.
 `proxy_token` is a file that holds the token alone. `traits` are settings of JupyterHub by their own names; they are
-applied last and win, except that the lists JupyterHub.services and JupyterHub.load_roles are added to manylab's own, and tables are merged with manylab's own.
-Every key but `version` and `layout` may be left out.
+applied last and win, except that the lists JupyterHub.services and JupyterHub.load_roles are added to manylab's own,
+and tables are merged with them. Every key but `version` and `layout` may be left out.
 """
 
 from __future__ import annotations
