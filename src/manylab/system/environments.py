@@ -103,6 +103,11 @@ def build(want: Environment, *, cache: Path, network: dict[str, str], say: Say) 
     DiskFull; what is half made
     stays without its marker and is removed by the next run.
     """
+    if Path(sys.prefix) == want.path:
+        raise EnvironmentFailed(
+            f"the environment {want.name} is damaged, and this command runs in it",
+            hint="run ./manylab apply in a clone of manylab, which has an environment of its own",
+        )
     shutil.rmtree(want.path, ignore_errors=True)
     want.path.parent.mkdir(parents=True, exist_ok=True)
     _uv(["venv", "--quiet", "--no-project", "--python", want.python, str(want.path)], cache, network, say)
@@ -180,7 +185,8 @@ def _install_npm(want: Environment, site_packages: Path, cache: Path, network: d
         run(
             [str(node / "bin/node"), npm, "ci", *_NPM_OPTIONS, "--cache", str(cache / "npm")],
             cwd=want.path,
-            env=network,
+            # npm would keep compiled code in /tmp/node-compile-cache, where anybody may put some for root to run.
+            env={**network, "NODE_DISABLE_COMPILE_CACHE": "1"},
             timeout=BUILD_TIMEOUT,
             ends_with_us=True,
         )

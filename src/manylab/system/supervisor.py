@@ -43,16 +43,29 @@ def reload(state: Path, services: Sequence[dict[str, Any]], *, timeout: float) -
     os.kill(pid, signal.SIGUSR2)
     wanted = {service["name"]: digest_of(service) for service in services}
     deadline = time.monotonic() + timeout
+    before = {name: restarts for name, (_, _, restarts) in _services(state).items()}
     while time.monotonic() < deadline:
-        if _running(state) == wanted:
+        found = _services(state)
+        if {name: digest for name, (digest, running, _) in found.items() if running} == wanted:
             return True
+        # What fails again and again at once is not going to run: no need to wait for the whole time.
+        for name, (digest, _, restarts) in found.items():
+            if digest == wanted.get(name) and restarts - before.get(name, 0) >= _HOPELESS:
+                return False
         time.sleep(0.1)
     return False
 
 
-def _running(state: Path) -> dict[str, str]:
+# One restart is the change itself; a part that lost a race for a socket or a database gets two more chances.
+_HOPELESS = 4
+
+
+def _services(state: Path) -> dict[str, tuple[str, bool, int]]:
+    """Name -> (digest, whether it answers, how often it was started again)."""
     try:
         said = json.loads((state / "supervisor.json").read_text(encoding="utf-8"))
-        return {item["name"]: item["digest"] for item in said["services"] if item["state"] == "running"}
+        return {
+            item["name"]: (item["digest"], item["state"] == "running", item["restarts"]) for item in said["services"]
+        }
     except (OSError, ValueError, KeyError, TypeError):
         return {}
