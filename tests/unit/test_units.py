@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from manylab.base.errors import BadName, ConfigError, Refused
-from manylab.model import units
+from manylab.model import scripts, units
 from manylab.model.units import Folder, Program, program_of
 
 ITEMS = [
@@ -149,7 +149,7 @@ def script(tmp_path) -> Path:
     (tmp_path / "services.json").write_text("{}")
     script = tmp_path / "manylab"
     script.write_text(
-        units.init_script_text(
+        scripts.init_script_text(
             python=str(python), services_json=str(tmp_path / "services.json"), state="/run/it's here"
         )
     )
@@ -222,7 +222,7 @@ def test_an_ordinary_user_may_not_start_it():
     folder.mkdir(mode=0o755)
     try:
         script = folder / "manylab"
-        script.write_text(units.init_script_text(python="/bin/true", services_json=str(script), state="/run/x"))
+        script.write_text(scripts.init_script_text(python="/bin/true", services_json=str(script), state="/run/x"))
         assert run(script, "start", user=65534, group=65534, extra_groups=[]).returncode == 4
     finally:
         shutil.rmtree(folder)
@@ -232,13 +232,13 @@ def test_an_ordinary_user_may_not_start_it():
 
 
 def test_the_operator_may_do_four_things_and_nothing_else(tmp_path):
-    text = units.sudoers_text("jinzhongxu")
+    text = scripts.sudoers_text("jinzhongxu")
     assert text.splitlines()[-1] == (
         "jinzhongxu ALL=(root) NOPASSWD: NOSETENV: /usr/local/bin/manylab start, /usr/local/bin/manylab stop, "
         "/usr/local/bin/manylab restart, /usr/local/bin/manylab status"
     )
     with pytest.raises(BadName):
-        units.sudoers_text("ALL, root")
+        scripts.sudoers_text("ALL, root")
     if shutil.which("visudo"):
         path = tmp_path / "sudoers"
         path.write_text(text)
@@ -261,15 +261,15 @@ def path_after(text: str, tmp_path: Path, before: str = "/usr/bin:/bin", groups:
 
 
 def test_members_have_the_environment_first_on_path_once_and_others_do_not(tmp_path):
-    text = units.profile_text(group="lab", folder="/opt/manylab/envs/default/current/bin")
+    text = scripts.profile_text(group="lab", folder="/opt/manylab/envs/default/current/bin")
     assert path_after(text, tmp_path) == "/opt/manylab/envs/default/current/bin:/usr/bin:/bin"
     assert path_after(text, tmp_path, groups="staff labrador") == "/usr/bin:/bin"
 
 
 def test_pam_asks_the_systems_own_passwords_and_only_for_people():
-    assert "@include common-auth" in units.pam_text("debian")
-    assert "uid >= 500" in units.pam_text("debian", 500)
-    assert "account include system-auth" in units.pam_text("redhat")
+    assert "@include common-auth" in scripts.pam_text("debian")
+    assert "uid >= 500" in scripts.pam_text("debian", 500)
+    assert "account include system-auth" in scripts.pam_text("redhat")
 
 
 @pytest.mark.parametrize(
@@ -287,9 +287,9 @@ def test_pam_asks_the_systems_own_passwords_and_only_for_people():
     ],
 )
 def test_wsl_conf_gets_a_boot_command_and_keeps_the_rest(before, after):
-    assert units.wsl_conf(before) == after
-    assert units.wsl_conf(after) == after
-    assert units.WSL_COMMAND not in units.wsl_conf_without(after)
+    assert scripts.wsl_conf(before) == after
+    assert scripts.wsl_conf(after) == after
+    assert scripts.WSL_COMMAND not in scripts.wsl_conf_without(after)
 
 
 @pytest.mark.parametrize(
@@ -297,4 +297,4 @@ def test_wsl_conf_gets_a_boot_command_and_keeps_the_rest(before, after):
 )
 def test_wsl_conf_with_another_command_or_systemd_is_left_alone(text):
     with pytest.raises(Refused):
-        units.wsl_conf(text)
+        scripts.wsl_conf(text)

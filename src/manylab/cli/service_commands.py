@@ -17,7 +17,7 @@ from manylab.cli.app import JsonOption, app, command
 from manylab.cli.context import Context, make_context
 from manylab.cli.result import Progress, Result
 from manylab.cli.site_commands import LOCK_WAIT, WaitOption, changing, refuse_second
-from manylab.model import units
+from manylab.model import scripts
 from manylab.model.hub import local_url
 from manylab.model.resources import Directory
 from manylab.system import accounts, ports, servers
@@ -128,7 +128,7 @@ def _wsl(wanted: bool) -> str:
     if not wanted:
         return "To start with Windows: manylab install --wsl-boot (adds a [boot] command to /etc/wsl.conf)"
     before = WSL_CONF.read_text(encoding="utf-8") if WSL_CONF.exists() else ""
-    after = units.wsl_conf(before)
+    after = scripts.wsl_conf(before)
     if after != before:
         write_file(WSL_CONF, after, 0o644)
     return "It starts with Windows: /etc/wsl.conf runs 'service manylab start' at boot."

@@ -10,7 +10,7 @@ from typing import Any
 
 from manylab.base.layout import Layout
 from manylab.config.schema import Config
-from manylab.model import accounts, environments, hub, units
+from manylab.model import accounts, environments, hub, scripts, units
 from manylab.model.facts import Facts
 from manylab.model.resources import Environment, File, Link, Resource, Service
 
@@ -126,10 +126,10 @@ def machine_files(config: Config, facts: Facts, layout: Layout) -> Iterator[Reso
             yield File(layout.proxy_state / name, text, 0o600, proxy_account, proxy_group, secret=True)
     if not facts.system:
         return
-    yield File(layout.pam_file, units.pam_text(facts.pam_style, facts.min_uid), 0o644, "root", "root")
+    yield File(layout.pam_file, scripts.pam_text(facts.pam_style, facts.min_uid), 0o644, "root", "root")
     folder = str(layout.env_current(environments.DEFAULT) / "bin")
     yield File(
-        layout.profile_file, units.profile_text(group=str(config.people.group), folder=folder), 0o644, "root", "root"
+        layout.profile_file, scripts.profile_text(group=str(config.people.group), folder=folder), 0o644, "root", "root"
     )
     yield Link(layout.command, str(layout.env_current(environments.HUB) / "bin/manylab"))
 
@@ -139,7 +139,7 @@ def installed(config: Config, facts: Facts, layout: Layout, envs: Mapping[str, E
     if facts.operator:
         yield File(
             layout.sudoers_file,
-            units.sudoers_text(facts.operator, str(layout.command)),
+            scripts.sudoers_text(facts.operator, str(layout.command)),
             0o440,
             "root",
             "root",
@@ -148,7 +148,7 @@ def installed(config: Config, facts: Facts, layout: Layout, envs: Mapping[str, E
     if facts.service == "systemd":
         yield from _systemd(config, facts, layout, envs)
     elif facts.service == "sysv":
-        script = units.init_script_text(
+        script = scripts.init_script_text(
             python=str(layout.env_current(environments.HUB) / "bin/python"),
             services_json=str(layout.services_json),
             state=str(layout.supervisor_run),

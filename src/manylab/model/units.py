@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from manylab.base import names
-from manylab.base.errors import ConfigError, Refused
+from manylab.base.errors import ConfigError
 
 UMBRELLA = "manylab.service"
 SLICE = "manylab-servers.slice"
 REVISION_VARIABLE = "MANYLAB_REVISION"
-_PREFIX = "# Written by manylab apply; changes made here are undone. See `manylab config`.\n"
+PREFIX = "# Written by manylab apply; changes made here are undone. See `manylab config`.\n"
 
 
 @dataclass(frozen=True)
@@ -79,13 +76,13 @@ def tmpfiles_text(folders: Sequence[Folder]) -> str:
     lines = [
         f'd "{_specifiers(one.path)}" {one.mode:04o} {one.owner or "root"} {one.group or "root"} -' for one in folders
     ]
-    return _PREFIX + "\n".join(lines) + "\n"
+    return PREFIX + "\n".join(lines) + "\n"
 
 
 def umbrella_text(programs: Sequence[Program]) -> str:
     """manylab.service: one name for all; starting, stopping and restarting it does so to each (their PartOf=)."""
     names = " ".join(program.unit for program in programs)
-    return f"""{_PREFIX}[Unit]
+    return f"""{PREFIX}[Unit]
 Description=manylab: JupyterLab for the people of this machine
 Documentation=man:systemd.unit(5)
 Wants={names}
@@ -103,7 +100,7 @@ WantedBy=multi-user.target
 
 def slice_text() -> str:
     """manylab-servers.slice: people's servers. Ends with `systemctl stop manylab`, goes on through a restart of it."""
-    return f"""{_PREFIX}[Unit]
+    return f"""{PREFIX}[Unit]
 Description=People's servers
 # Stop, not restart, is passed on (systemd 249; before that `manylab stop` asks the warden).
 StopPropagatedFrom={UMBRELLA}
@@ -116,7 +113,7 @@ def unit_text(program: Program, after: Sequence[Program]) -> str:
     """The unit of one program, started after those before it. Raises ConfigError for text that no unit can hold."""
     before = " ".join(one.unit for one in after)
     order = f"Wants={before}\nAfter={before}\n" if before else ""
-    return f"""{_PREFIX}[Unit]
+    return f"""{PREFIX}[Unit]
 Description={_specifiers(program.description)}
 PartOf={UMBRELLA}
 {order}After=network.target nss-user-lookup.target systemd-tmpfiles-setup.service
@@ -227,180 +224,3 @@ def _specifiers(text: str) -> str:
     if "\n" in text:
         raise ConfigError(f"{text!r:.80} has a line break and cannot be in a unit")
     return text.replace("%", "%%")
-
-
-# --- what is not systemd: the init script, and small files of /etc ------------------------------------------------
-
-
-def init_script_text(*, python: str, services_json: str, state: str) -> str:
-    """/etc/init.d/manylab, POSIX sh: LSB's actions and codes; `python -m manylab.supervise` does the work."""
-    settings = "\n".join(
-        f"{name}={shell_quote(value)}"
-        for name, value in (("PYTHON", python), ("SERVICES", services_json), ("STATE", state))
-    )
-    return _INIT_SCRIPT.replace("@SETTINGS@", settings)
-
-
-def sudoers_text(operator: str, command: str = "/usr/local/bin/manylab") -> str:
-    """/etc/sudoers.d/manylab: one account may start, stop and restart the service and see its status, as root."""
-    names.account(operator)
-    if not re.fullmatch(r"/[A-Za-z0-9/._-]+", command):
-        raise ConfigError(f"{command!r:.80} cannot be in a sudoers file")
-    actions = ", ".join(f"{command} {action}" for action in ("start", "stop", "restart", "status"))
-    return f"{_PREFIX}{operator} ALL=(root) NOPASSWD: NOSETENV: {actions}\n"
-
-
-def profile_text(*, group: str, folder: str) -> str:
-    """/etc/profile.d/manylab.sh: the user environment first on PATH, for members of the site's group only."""
-    names.group(group)
-    quoted = shell_quote(folder)
-    return f"""{_PREFIX}# Members of the group {group} have the shared Python first on PATH in login shells.
-case " $(id -Gn 2>/dev/null) " in
-  *" {group} "*)
-    case ":${{PATH:-}}:" in
-      *:{quoted}:*) ;;
-      *) PATH={quoted}${{PATH:+:$PATH}}; export PATH ;;
-    esac ;;
-esac
-"""
-
-
-def pam_text(style: str, min_uid: int = 1000) -> str:
-    """/etc/pam.d/manylab: the system's password check, for people's accounts; style: "debian", "redhat", "other"."""
-    guard = f"auth requisite pam_succeed_if.so uid >= {min_uid} quiet\n"
-    if style == "debian":
-        return f"{_PREFIX}{guard}@include common-auth\n@include common-account\n"
-    stack = {"redhat": "system-auth", "other": "system-auth"}[style]
-    return f"{_PREFIX}{guard}auth include {stack}\naccount include {stack}\n"
-
-
-WSL_COMMAND = "service manylab start"
-
-
-def wsl_conf(text: str) -> str:
-    """/etc/wsl.conf with `[boot] command`, so that the site starts with Windows; everything else stays as it is.
-
-    Raises Refused when another command is set, or systemd is on and would start the service itself.
-    """
-    lines = text.splitlines()
-    added = f'command = "{WSL_COMMAND}"'
-    section, boot_line, empty_line = "", None, None
-    for number, line in enumerate(lines):
-        stripped = line.split("#", 1)[0].strip()
-        if stripped.startswith("[") and stripped.endswith("]"):
-            section = stripped[1:-1].strip().lower()
-            boot_line = number if section == "boot" and boot_line is None else boot_line
-        key, _, value = (part.strip().strip("\"'") for part in stripped.partition("="))
-        if section != "boot":
-            continue
-        if key.lower() == "systemd" and value.lower() == "true":
-            raise Refused(
-                "wsl.conf turns systemd on", hint="systemd starts the service then: run `manylab install` there"
-            )
-        if key.lower() == "command":
-            if value == WSL_COMMAND:
-                return text
-            if value:
-                raise Refused(
-                    f"wsl.conf has another boot command: {value}", hint=f"add `; {WSL_COMMAND}` to it yourself"
-                )
-            empty_line = number
-    if empty_line is not None:
-        lines[empty_line] = added
-    elif boot_line is not None:
-        lines.insert(boot_line + 1, added)
-    else:
-        lines += [*([""] if lines and lines[-1].strip() else []), "[boot]", added]
-    return "\n".join(lines) + "\n"
-
-
-def wsl_conf_without(text: str) -> str:
-    """The same file without what wsl_conf added, for uninstall; a [boot] section that is then empty stays."""
-    kept = [line for line in text.splitlines() if line.strip() != f'command = "{WSL_COMMAND}"']
-    return "\n".join(kept) + "\n" if kept else ""
-
-
-def shell_quote(text: str) -> str:
-    """A word as a POSIX shell reads it back."""
-    return shlex.quote(text)
-
-
-# LSB 5.0, "Init Script Actions". Run with `sh -e`, an empty environment and any working directory.
-_INIT_SCRIPT = r"""#!/bin/sh
-### BEGIN INIT INFO
-# Provides:          manylab
-# Required-Start:    $local_fs $remote_fs $network $named $time
-# Required-Stop:     $local_fs $remote_fs $network
-# Should-Start:      $syslog nslcd sssd postgresql slapd
-# Should-Stop:       $syslog nslcd sssd postgresql slapd
-# Default-Start:     2 3 4 5
-# Default-Stop:      0 1 6
-# Short-Description: JupyterLab for the people of this machine
-# Description:       The supervisor of manylab: it keeps the warden, the proxy and the hub alive.
-### END INIT INFO
-# chkconfig: 2345 90 10
-# Written by manylab apply; changes made here are undone.
-
-@SETTINGS@
-PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-LC_ALL=C.UTF-8
-export PATH LC_ALL
-unset PYTHONPATH PYTHONHOME || true
-umask 022
-cd /
-
-# Ask the supervisor's own program; "$1" is the action. Its messages are for people, its exit status for us.
-ask() {
-    "$PYTHON" -I -m manylab.supervise "$SERVICES" --state "$STATE" "$@"
-}
-
-is_running() {
-    ask --status >/dev/null 2>&1
-}
-
-# say ACTION STATUS: one line, and the status of this script.
-finish() {
-    if [ "$2" -eq 0 ]; then echo "manylab: $1"; else echo "manylab: $1 failed" >&2; fi
-    exit "$2"
-}
-
-perform() {
-    status=0
-    ask "$@" || status=$?
-    finish "${1#--}" "$status"
-}
-
-case "${1:-}" in
-    start | stop | restart | force-reload | reload | try-restart)
-        [ -x "$PYTHON" ] || { echo "manylab: $PYTHON is not there: run 'manylab apply'" >&2; exit 5; }
-        [ "$(id -u)" -eq 0 ] || { echo "manylab: only root can do that" >&2; exit 4; }
-        [ -r "$SERVICES" ] || { echo "manylab: $SERVICES is not there: run 'manylab apply'" >&2; exit 6; }
-        ;;
-esac
-
-case "${1:-}" in
-    start) perform --start ;;
-    stop) perform --stop ;;
-    # People's servers go on through these.
-    restart) perform --restart ;;
-    reload | force-reload) perform --reload ;;
-    try-restart)
-        if is_running; then perform --restart; fi
-        echo "manylab: does not run"
-        ;;
-    status)
-        [ -x "$PYTHON" ] || { echo "manylab: not known ($PYTHON is not there)"; exit 4; }
-        status=0
-        ask --status || status=$?
-        exit "$status"
-        ;;
-    "")
-        echo "Usage: $0 {start|stop|restart|force-reload|reload|try-restart|status}" >&2
-        exit 2
-        ;;
-    *)
-        echo "Usage: $0 {start|stop|restart|force-reload|reload|try-restart|status}" >&2
-        exit 3
-        ;;
-esac
-"""

@@ -16,7 +16,7 @@ from manylab.cli.look import processes
 from manylab.config import walk
 from manylab.config.load import parse
 from manylab.config.schema import Config
-from manylab.model import units
+from manylab.model import scripts
 from manylab.model.resources import File
 from manylab.system.files import observe_file
 from manylab.system.run import run
@@ -211,7 +211,7 @@ def pam_changed(scene: Scene) -> Iterator[Finding]:
     want = next((item.content for item in scene.site.resources if isinstance(item, File) and item.path == path), None)
     have = observe_file(path)
     found = judge_pam(
-        want or units.pam_text(facts.pam_style, facts.min_uid), have if isinstance(have, File) else None, path
+        want or scripts.pam_text(facts.pam_style, facts.min_uid), have if isinstance(have, File) else None, path
     )
     if found:
         yield found
