@@ -1,10 +1,7 @@
-"""`apply`, `rollback`, `install`: a site is changed as a whole, recorded, checked, and put back when it is not
-healthy.
-"""
+"""`apply` and `rollback`: a site is changed as a whole, checked, recorded, and put back when it is not healthy."""
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 
 import manylab
@@ -62,7 +59,7 @@ def apply_site(site: Site, say: Say, *, summary: str = "", start: bool = True, r
     Raises what the failed step raises; what was in use before is still in use then, or is put back.
     """
     if solve_missing(site, say):
-        site = dataclasses.replace(look_again(site))
+        site = _look_again(site)
     before = generations.current(site.layout)
     wanted = [item.path for item in site.resources if isinstance(item, Environment)]
     environments.sweep(site.layout.envs, wanted)
@@ -100,7 +97,7 @@ def apply_site(site: Site, say: Say, *, summary: str = "", start: bool = True, r
     return Outcome(tuple(changes), recorded, site)
 
 
-def look_again(site: Site, **changed: str) -> Site:
+def _look_again(site: Site) -> Site:
     """The same site after its locks have been solved."""
     return look(
         site.layout,

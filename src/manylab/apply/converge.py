@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from manylab.apply import made
-from manylab.base.errors import NotConverged
-from manylab.model.resources import Account, File, Group, Link, Resource
+from manylab.base.errors import CommandFailed, NotConverged, Unhealthy
+from manylab.model.resources import Account, File, Group, Link, Resource, Service
 from manylab.plan.diff import Change, diff
 from manylab.system.files import observe_file, remove_path
 from manylab.system.observe import Machine, act, observe
@@ -26,7 +26,7 @@ def plan(resources: Iterable[Resource], machine: Machine, leftovers: Sequence[st
 def converge(resources: Iterable[Resource], machine: Machine, leftovers: Sequence[str] = ()) -> list[Change]:
     """Make the machine as the resources say; returns what was changed.
 
-    Raises NotConverged, naming the resource, when a change was made and does not show; everything before it stays
+    Raises Unhealthy when a service does not run, and NotConverged, naming the resource, when a change was made and does not show; everything before it stays
     changed and running it again
     goes on from there.
     """
@@ -39,8 +39,15 @@ def converge(resources: Iterable[Resource], machine: Machine, leftovers: Sequenc
         machine.say(f"{change.action} {change.key}")
         if have is None and isinstance(want, Account | Group):
             made.remember(machine.layout, want.key)
-        act(want, have, machine)
+        try:
+            act(want, have, machine)
+        except CommandFailed as error:
+            if isinstance(want, Service):
+                raise Unhealthy(f"{want.key} does not run: {error.message}", hint="see 'manylab logs'") from error
+            raise
         left = diff(want, observe(want, machine))
+        if left is not None and isinstance(want, Service):
+            raise Unhealthy(f"{want.key}: {'; '.join(left.why)}", hint="see 'manylab logs'")
         if left is not None:
             raise NotConverged(
                 f"{want.key} was changed and still is not as it should be: {'; '.join(left.why) or 'it is not there'}",
