@@ -26,9 +26,8 @@ def plan(resources: Iterable[Resource], machine: Machine, leftovers: Sequence[st
 def converge(resources: Iterable[Resource], machine: Machine, leftovers: Sequence[str] = ()) -> list[Change]:
     """Make the machine as the resources say; returns what was changed.
 
-    Raises Unhealthy when a service does not run, and NotConverged, naming the resource, when a change was made and does not show; everything before it stays
-    changed and running it again
-    goes on from there.
+    Raises Unhealthy when a service does not run, and NotConverged, naming the resource, when a change was made and does
+    not show; everything before it stays changed, and running it again goes on from there.
     """
     done = []
     for want in resources:
