@@ -51,7 +51,7 @@ def test_a_second_apply_changes_nothing(site, capsys, record_property):
 
 UNIT = "/etc/systemd/system/manylab-hub.service"
 DRIFT = {
-    f"sed -i s/^RestartSec=2/RestartSec=9/ {UNIT}": (f"file {UNIT}", "-RestartSec=9"),
+    f"sed -i s/^RestartSec=1/RestartSec=9/ {UNIT}": (f"file {UNIT}", "-RestartSec=9"),
     "chmod 0666 /var/lib/manylab/rendered/warden.json": (
         "file /var/lib/manylab/rendered/warden.json",
         "mode is 0666, should be 0600",
@@ -105,7 +105,7 @@ def test_plan_shows_what_somebody_changed_by_hand_and_apply_mends_it(site, alice
     done = ask(site, "apply")
     assert {change["resource"] for change in done["changes"]} >= found.keys()
     assert planned(site) == {}
-    assert "RestartSec=2" in site.machine.read(UNIT)
+    assert "RestartSec=1" in site.machine.read(UNIT)
     assert "pam_permit" not in site.machine.read("/etc/pam.d/manylab")
     assert (
         "NeedDaemonReload=no" in site.machine.run(["systemctl", "show", "-p", "NeedDaemonReload", "manylab-hub"]).stdout

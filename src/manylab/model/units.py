@@ -117,7 +117,7 @@ def unit_text(program: Program, after: Sequence[Program]) -> str:
 Description={_specifiers(program.description)}
 PartOf={UMBRELLA}
 {order}After=network.target nss-user-lookup.target systemd-tmpfiles-setup.service
-# Try for ever, every two seconds: a database that comes up late must not leave the site down.
+# Try for ever, every second: a database that comes up late must not leave the site down.
 StartLimitIntervalSec=0
 
 [Service]
@@ -125,7 +125,7 @@ Type={"notify" if program.notify else "exec"}
 {_before(program)}ExecStart={" ".join(quote(word, command=True) for word in program.argv)}
 WorkingDirectory=/
 Restart=always
-RestartSec=2
+RestartSec=1
 TimeoutStartSec={program.ready_timeout + 30:g}
 TimeoutStopSec={program.stop_timeout:g}
 UMask={program.umask}
