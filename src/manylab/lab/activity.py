@@ -1,21 +1,31 @@
 """A server is not idle while it computes: keeps the culler away from silent long jobs.
 
 JupyterHub's culler looks at when a server was last active, and a kernel that computes without printing, or a program
-in a terminal, is not activity for Jupyter (jupyterhub#1498). This extension of the server looks every 30 s whether
+in a terminal, is not activity for Jupyter (jupyterhub#1498). This extension of the server looks every so often whether
 anything runs and, if so, counts that as activity.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
 from tornado.ioloop import PeriodicCallback
 
 SOURCE = "manylab-busy"
+# Seconds; more often where the hub hears of activity more often, so that what is reported is never older than a report.
 EVERY = 30.0
+
+
+def every(environ: Mapping[str, str]) -> float:
+    """How often to look, by JUPYTERHUB_ACTIVITY_INTERVAL (seconds between two reports)."""
+    try:
+        interval = float(environ.get("JUPYTERHUB_ACTIVITY_INTERVAL", ""))
+    except ValueError:
+        return EVERY
+    return min(EVERY, max(1.0, interval / 2))
 
 
 def busy_kernels(states: Iterable[str | None]) -> bool:
@@ -63,7 +73,7 @@ def _load_jupyter_server_extension(server: Any) -> None:
         except Exception:
             server.log.exception("Could not look for running work; this server may look idle")
 
-    callback = PeriodicCallback(again, EVERY * 1000)
+    callback = PeriodicCallback(again, every(os.environ) * 1000)
     callback.start()
     # Kept alive by the server, which has no other use for it.
     server.manylab_activity = callback

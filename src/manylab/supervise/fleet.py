@@ -158,7 +158,9 @@ class Fleet:
         self._let_go(unit)
         unit.last_exit = why
         unit.restarts += 1
-        unit.backoff = unit.backoff.after_exit(lived=lived, was_ready=unit.was_ready)
+        # A kill from outside is nobody's failure to start: it costs no more than a death after having been ready.
+        killed = why == describe_exit(-signal.SIGKILL)
+        unit.backoff = unit.backoff.after_exit(lived=lived, was_ready=unit.was_ready or killed)
         unit.move(State.BACKOFF)
         unit.deadline = time.monotonic() + unit.backoff.delay
         self.changed = True
