@@ -92,6 +92,9 @@ After={names}
 Type=oneshot
 RemainAfterExit=yes
 ExecStart=/bin/true
+# People's servers end when this is stopped, and go on when it is restarted. Not by StopPropagatedFrom= in the slice:
+# systemd 257 passes on the stop that is half of a restart, too.
+ExecStop=-/bin/sh -c "systemctl list-jobs --no-legend {UMBRELLA} | grep -q ' stop ' && systemctl stop {SLICE}"
 
 [Install]
 WantedBy=multi-user.target
@@ -99,11 +102,9 @@ WantedBy=multi-user.target
 
 
 def slice_text() -> str:
-    """manylab-servers.slice: people's servers. Ends with `systemctl stop manylab`, goes on through a restart of it."""
+    """manylab-servers.slice: people's servers, which the umbrella's stop (not its restart) ends."""
     return f"""{PREFIX}[Unit]
 Description=People's servers
-# Stop, not restart, is passed on (systemd 249; before that `manylab stop` asks the warden).
-StopPropagatedFrom={UMBRELLA}
 
 [Slice]
 """
