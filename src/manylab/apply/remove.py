@@ -70,6 +70,8 @@ def _uninstall(layout: Layout, *, purge: bool, say: Say) -> list[str]:
             removed.append(str(path))
     if service == "systemd":
         assert manager is not None
+        # systemd made this one by itself, above that of people's servers.
+        run(["systemctl", "--no-ask-password", "stop", "manylab.slice"], check=False)
         manager.daemon_reload()
     if layout.system:
         # The site's group says who may sign in: like the configuration, it is for good only with --purge.
