@@ -11,12 +11,13 @@ from manylab.apply import generations, made
 from manylab.apply.lock import exclusive
 from manylab.base.errors import AlreadyRunning, NeedsRoot
 from manylab.base.layout import Layout
+from manylab.model import scripts
 from manylab.model.accounts import HUB_ACCOUNT, HUB_GROUP, PROXY_ACCOUNT, PROXY_GROUP
 from manylab.model.resources import Directory
 from manylab.system import accounts, servers, supervisor
 from manylab.system.environments import Say
 from manylab.system.facts import read_installed
-from manylab.system.files import make_directory, remove_path
+from manylab.system.files import make_directory, remove_path, write_file
 from manylab.system.run import run
 from manylab.system.services.managers import manager_for
 
@@ -74,6 +75,7 @@ def _uninstall(layout: Layout, *, purge: bool, say: Say) -> list[str]:
         run(["systemctl", "--no-ask-password", "stop", "manylab.slice"], check=False)
         manager.daemon_reload()
     if layout.system:
+        _forget_wsl_boot(layout.root / "etc/wsl.conf")
         # The site's group says who may sign in: like the configuration, it is for good only with --purge.
         own = {f"account {HUB_ACCOUNT}", f"account {PROXY_ACCOUNT}", f"group {HUB_GROUP}", f"group {PROXY_GROUP}"}
         removed += _remove_accounts([key for key in keys if purge or key in own], say)
@@ -105,6 +107,13 @@ def _paths(layout: Layout, *, purge: bool) -> list[Path]:
     # Secrets and rendered files are made again by the next apply; the record of the installation would be a lie.
     kept_apart = [layout.rendered, layout.proxy_state, layout.installed_json]
     return [*outside, layout.program, layout.logs, *(inside if purge else kept_apart)]
+
+
+def _forget_wsl_boot(path: Path) -> None:
+    """Take `install --wsl-boot`'s line out of wsl.conf; Windows would start what is no longer there."""
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    if scripts.WSL_COMMAND in text:
+        write_file(path, scripts.wsl_conf_without(text), 0o644)
 
 
 def _remove_accounts(keys: Sequence[str], say: Say) -> list[str]:
