@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from test_warden_site import PEOPLE, WEB, Site, runs, until
+from test_warden_site import PEOPLE, READY, WEB, Site, runs, until
 
 from manylab.warden import client
 
@@ -116,7 +116,7 @@ def test_stopping_ends_everything_that_the_server_started_even_what_was_orphaned
 
 
 def test_a_server_that_ignores_sigterm_is_killed(site):
-    program = "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(1000)"
+    program = "import signal, time; signal.signal(15, signal.SIG_IGN)" + READY + "time.sleep(1000)"
     site.write_settings(command=["/usr/bin/python3", "-c", program])
     answer = site.start("mlt-alice")
     time.sleep(0.3)

@@ -29,7 +29,17 @@ PEOPLE |= {"mlt-stale": 61006, "mlt-noshell": 61007, "mlt-homeless": 61008}
 WEB, GROUP = 61500, 61501
 PASSWORD = "correct horse äöü"
 
-STAND_IN = """
+# What a server says when one can connect to it, and then knows nothing more of.
+READY = """
+import os
+line = int(os.environ.pop("MANYLAB_READY_FD"))
+os.write(line, b"ready\\n")
+os.close(line)
+"""
+
+STAND_IN = (
+    READY
+    + """
 import json, os, subprocess, sys, time
 def orphan(command, **more):
     # a double fork: the parent of what stays is nobody of this server
@@ -54,6 +64,7 @@ os.rename(new, path)
 print("a line for the log", flush=True)
 time.sleep(1000)
 """
+)
 
 
 def needs_root() -> None:

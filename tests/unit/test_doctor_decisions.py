@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from manylab.cli.doctor import environments, files, machine, network, paths, people, python, services
+from manylab.cli.doctor import environments, files, limits, machine, network, paths, people, python, services
 from manylab.cli.doctor.accounts import Shadow, parse_shadow, sign_in
 from manylab.cli.doctor.database import judge_revision
 from manylab.cli.doctor.machine import GIB, MIB, Disk
@@ -51,9 +51,18 @@ def test_little_memory_is_only_a_worry_without_swap():
     assert level(machine.judge_memory(8 * GIB, 0)) == "ok"
 
 
-def test_limits_are_only_held_where_systemd_runs():
-    assert machine.unenforced(2 * GIB, None, systemd=False) == ["servers.memory"]
-    assert machine.unenforced(2 * GIB, 2.0, systemd=True) == []
+def test_limits_that_the_machine_cannot_hold_are_named():
+    config = parse(
+        '[servers]\nmemory = "2G"\n[limits.people.alice]\ncpu = 2\ntasks = 200\n[limits.groups.x]\ncpu = "none"'
+    )
+    assert limits.unenforced(config, {"memory", "cpu", "tasks"}) == []
+    assert limits.unenforced(config, {"memory"}) == ["limits.people.alice.cpu"]
+    assert limits.unenforced(config, set()) == ["servers.memory", "servers.total_memory", "limits.people.alice.cpu"]
+
+
+def test_a_site_that_asks_for_no_limit_misses_none():
+    config = parse('[servers]\ntotal_memory = "none"')
+    assert limits.unenforced(config, set()) == []
 
 
 def test_a_file_from_the_future_shows_that_the_clock_is_behind():
@@ -204,8 +213,8 @@ def test_a_part_that_is_started_again_and_again_is_a_warning():
 
 def test_what_a_known_server_started_is_no_orphan():
     marks = {10: "one", 11: "one", 20: "two", 21: "two"}
-    assert services.orphans(marks, [10]) == [20, 21]
-    assert services.orphans(marks, [10, 20]) == []
+    assert services.orphans(marks, {"one"}) == [20, 21]
+    assert services.orphans(marks, {"one", "two"}) == []
 
 
 def test_every_running_server_needs_a_route():
@@ -213,6 +222,13 @@ def test_every_running_server_needs_a_route():
     assert network.missing_routes(["/wsl", "/wsl/user/alice/", "/wsl/user/bob/gpu"], "/wsl/", servers) == []
     assert network.missing_routes(["/"], "/", servers) == ["/user/alice", "/user/bob/gpu"]
     assert network.missing_routes([], "/", []) == ["/"]
+
+
+def test_with_subdomains_a_route_begins_with_a_host_and_the_hub_has_the_one_for_all():
+    servers = [{"user": "alice", "server": ""}]
+    have = ["/", "/alice.lab.example.org/wsl/user/alice/"]
+    assert network.missing_routes(have, "/wsl/", servers, subdomains=True) == []
+    assert network.missing_routes(have[1:], "/wsl/", servers, subdomains=True) == ["/"]
 
 
 @pytest.mark.parametrize(

@@ -11,17 +11,26 @@ import pytest
 
 SOURCE = Path(__file__).parents[2] / "src" / "manylab"
 LAYERS = (
-    *("base", "config", "model", "plan", "system", "apply", "supervise", "warden"),
-    *("warm", "hub", "lab", "scale", "console", "cli"),
+    *("base", "config", "model", "plan", "system", "apply", "supervise", "warm"),
+    *("warden", "hub", "lab", "scale", "console", "cli"),
 )
 PURE = ("base", "config", "model", "plan")
 TOUCHES_THE_MACHINE = {"subprocess", "pwd", "grp", "socket"}
 # Root's program and the program inside a person's server: read in one sitting, and small in other people's processes.
 NARROW = {
-    "warden": {"manylab.base", "manylab.warden", "pamela"},
+    "warm": {"manylab.warm"},
+    "warden": {"manylab.base", "manylab.warm", "manylab.warden", "pamela"},
     "lab": {
-        *("manylab.base", "manylab.lab", "jupyterlab", "jupyter_server", "jupyterhub", "jupyter_client"),
-        *("jupyter_core", "ipykernel", "json5", "tornado", "traitlets"),
+        *(
+            "manylab.base",
+            "manylab.warm",
+            "manylab.lab",
+            "jupyterlab",
+            "jupyter_server",
+            "jupyterhub",
+            "jupyter_client",
+        ),
+        *("jupyter_core", "ipykernel", "json5", "tornado", "traitlets", "zmq", "aiohttp", "prometheus_client"),
     },
 }
 READS = {

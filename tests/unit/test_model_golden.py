@@ -37,7 +37,7 @@ NPM = ('{"name": "proxy"}\n', '{"lockfileVersion": 3}\n')
 
 def facts_and_layout(said: dict[str, Any]) -> tuple[Facts, Layout]:
     """The machine of a case: a Debian 12 without systemd, and what the case says of it."""
-    usual = {"system": True, "person": "", "home": "", "service": "", "systemd_runs": False}
+    usual = {"system": True, "person": "", "home": "", "service": "", "systemd_runs": False, "memory": 8 << 30}
     pythons = (Python("/usr/bin/python3", "3.11.2"), Python("/usr/local/bin/python3.12", "3.12.4"))
     code = {parts: "code-" + "-".join(parts) for parts in environments.OWN_CODE.values()}
     if "tls" in said:

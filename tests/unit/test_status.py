@@ -86,12 +86,21 @@ def test_the_text_names_people_servers_and_what_is_not_known():
         "servers": [{"user": "alice", "server": "", "pid": 9, "since": 60.0, "memory": 100 << 20}],
     }  # fmt: skip
     text = status.as_text(data, now=7260.0)
+    assert "ended for memory" not in text
     assert "manylab is running, for 2 h 1 min" in text
     assert "does not answer yet" in text
     assert "hub         running, pid 7, started again 2 times" in text
     assert "2 may sign in: alice, bob" in text
     assert "alice  (default)  9    2 h 0 min ago  100 MiB" in text
     assert "not known: why" in text
+
+
+def test_who_used_up_their_memory_is_named():
+    one = {"user": "alice", "server": "", "pid": 9, "since": 60.0, "memory": 100 << 20, "memory_limit": 2 << 30}
+    data = {"state": "running", "code": 0, "unknown": [], "versions": {}, "parts": []}
+    text = status.as_text({**data, "servers": [{**one, "ended_for_memory": 2}]}, now=7260.0)
+    assert "100 MiB of 2G" in text
+    assert text.endswith("alice: 2 kernels or other processes ended for memory (limit 2G)")
 
 
 @pytest.mark.parametrize(

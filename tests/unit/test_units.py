@@ -116,7 +116,8 @@ def test_systemd_itself_accepts_the_units(tmp_path):
         text = units.unit_text(program, PROGRAMS[:number])
         (tmp_path / program.unit).write_text(text.replace(f"ExecStart={program.argv[0]} ", "ExecStart=/bin/true "))
     (tmp_path / units.UMBRELLA).write_text(units.umbrella_text(PROGRAMS))
-    (tmp_path / units.SLICE).write_text(units.slice_text())
+    (tmp_path / units.SLICE).write_text(units.slice_text(1 << 30))
+    (tmp_path / units.OUTER_SLICE).write_text(units.outer_slice_text(50))
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", *map(str, sorted(tmp_path.iterdir()))],
         capture_output=True,

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import socket
 import stat
 from dataclasses import replace
 from pathlib import Path
@@ -18,10 +19,12 @@ from hypothesis import strategies as st
 from manylab.base.errors import AlreadyRunning, ConfigError, WardenUnavailable
 from manylab.warden import accounts, client, folders, processes, settings, spawn
 from manylab.warden.accounts import Person
+from manylab.warden.cgroups import Limits
 from manylab.warden.login import Throttle
 from manylab.warden.messages import Refusal, Start
 from manylab.warden.processes import Process
 from manylab.warden.registry import Entry, Registry
+from manylab.warden.talk import Talk
 
 WARDEN_JSON = {
     "version": 1,
@@ -120,49 +123,76 @@ def test_settings_that_are_no_file_or_no_json_are_refused(tmp_path):
             settings.read(tmp_path / name)
 
 
+def planned(server: str = "", env: dict[str, str] | None = None, **more):
+    wanted = {"private": None, "limits": Limits(1 << 30, 1.5, 100), "processes": None, **more}
+    return spawn.plan(Start("alice", server, env or {}), ALICE, SITE, Path("/run/s/alice"), **wanted)
+
+
 def test_a_later_variable_wins_what_the_hub_says_is_least():
-    plan = spawn.plan(Start("alice", "", {"TZ": "Mars", "LANG": "de_DE.UTF-8"}), ALICE, SITE, Path("/run/s/alice"))
-    env = plan.order["env"]
+    env = planned(env={"TZ": "Mars", "LANG": "de_DE.UTF-8"}).order["env"]
     assert (env["TZ"], env["LANG"], env["PATH"]) == ("UTC", "de_DE.UTF-8", "/opt/default/bin:/usr/bin")
     assert env["MANYLAB_SOCKET"] == "/run/s/alice/_/server.sock"
-    assert not any("Mars" in argument for argument in plan.argv)
 
 
-def test_a_scope_has_the_limits_and_keeps_the_program_after_two_dashes():
-    plan = spawn.plan(Start("alice", "lab", {}), ALICE, SITE, Path("/run/s/alice"))
-    split = plan.argv.index("--")
-    assert plan.argv[split + 1 :] == ("/opt/hub/bin/python", "-I", "-m", "manylab.warden.child")
-    options = plan.argv[:split]
-    assert options[:2] == ("systemd-run", "--scope") and f"--unit={plan.scope}" in options
-    for limit in ("MemoryMax=2147483648", "CPUQuota=150%", "TasksMax=1000"):
-        assert f"--property={limit}" in options
+def test_a_scope_has_a_name_of_its_own_and_the_limits_that_were_decided():
+    plan, other = planned("lab"), planned("lab")
     assert plan.scope.startswith("manylab-server-alice-lab-") and plan.scope.endswith(".scope")
-    assert "--property=OOMPolicy=continue" not in options
-    newer = spawn.plan(Start("alice", "lab", {}), ALICE, SITE, Path("/run/s/alice"), 252)
-    assert "--property=OOMPolicy=continue" in newer.argv[: newer.argv.index("--")]
-    bare = replace(SITE, scopes=None)
-    assert spawn.plan(Start("alice", "", {}), ALICE, bare, Path("/run/s/alice")).argv[0] == "/opt/hub/bin/python"
+    assert plan.scope != other.scope
+    assert plan.limits == Limits(1 << 30, 1.5, 100)
+
+
+def test_the_order_says_what_no_control_group_holds_and_where_the_private_folders_are():
+    order = planned(private=Path("/p/1001"), processes=100).order
+    assert (order["private"], order["processes"]) == ("/p/1001", 100)
+    assert planned().order["private"] is planned().order["processes"] is None
+
+
+def conversation(said: bytes) -> tuple[spawn.Seat, socket.socket]:
+    ours, theirs = socket.socketpair()
+    theirs.sendall(said)
+    theirs.shutdown(socket.SHUT_WR)
+    return spawn.Seat(1, Talk(ours)), theirs
 
 
 @pytest.mark.parametrize(
     ("said", "reason", "part"),
     [
-        ('{"reason": "no-home", "message": "no home"}\n', "no-home", "no home"),
-        ('exec\n{"reason": "start-failed", "message": "cannot be run"}\n', "start-failed", "cannot be run"),
-        ('{"reason": "made-up", "message": "x"}', "start-failed", "made-up"),
-        ("Failed to connect to bus\n", "start-failed", "Failed to connect to bus"),
-        ("", "start-failed", "without a word"),
-        ("[]", "start-failed", "[]"),
+        (b'{"reason": "no-home", "message": "no home"}\n', "no-home", "no home"),
+        (b'{"reason": "made-up", "message": "x"}\n', "start-failed", "x"),
+        (b"Failed to connect\n", "start-failed", "did not become"),
+        (b"", "start-failed", "ended"),
+        (b"[]\n", "start-failed", "ended"),
+        (b"{" * 100_000, "start-failed", "ended"),
     ],
 )
 def test_what_a_failing_start_said_is_passed_on(said, reason, part):
-    refusal = spawn.judge(said)
-    assert refusal.reason == reason and part in refusal.message
+    async def give():
+        seat, theirs = conversation(said)
+        with theirs, contextlib.closing(seat.talk):
+            await spawn.give(seat, {}, None)
+
+    with pytest.raises(Refusal) as refused:
+        asyncio.run(give())
+    assert refused.value.reason == reason and part in refused.value.message
 
 
-def test_a_start_that_reached_its_program_is_no_refusal_even_after_a_warning():
-    assert spawn.judge("exec\n") is None
-    assert spawn.judge("systemd-run: something odd\nexec\n") is None
+@pytest.mark.parametrize(
+    ("said", "fault"),
+    [
+        (b"ready\n", None),
+        (b"", ""),
+        (b"what?\n", ""),
+        (b'{"reason": "start-failed", "message": "x cannot be run"}\n', "x cannot be run"),
+    ],
+)
+def test_a_server_is_ready_when_it_says_exactly_that(said, fault):
+    async def ask():
+        seat, theirs = conversation(b'{"became": true}\n' + said)
+        with theirs:
+            await spawn.give(seat, {}, None)
+            return await spawn.answers(seat, 5.0)
+
+    assert asyncio.run(ask()) == fault
 
 
 def test_an_entry_is_found_again_by_the_next_registry(tmp_path):

@@ -29,6 +29,7 @@ _UNITS = (
     "manylab-proxy.service",
     "manylab-hub.service",
     "manylab-servers.slice",
+    "manylab.slice",
 )
 
 
@@ -71,7 +72,7 @@ def _uninstall(layout: Layout, *, purge: bool, say: Say) -> list[str]:
             removed.append(str(path))
     if service == "systemd":
         assert manager is not None
-        # systemd made this one by itself, above that of people's servers.
+        # The one above that of people's servers.
         run(["systemctl", "--no-ask-password", "stop", "manylab.slice"], check=False)
         manager.daemon_reload()
     if layout.system:

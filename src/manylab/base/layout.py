@@ -123,6 +123,11 @@ class Layout:
         """Which accounts and groups manylab made, for uninstall; those that were there before are not in it."""
         return self.state / "made.json"
 
+    @property
+    def private(self) -> Path:
+        """What people find at /tmp, /var/tmp: a folder for each, emptied at each boot."""
+        return self.state / "tmp"
+
     # run
     @property
     def apply_lock(self) -> Path:
@@ -156,6 +161,11 @@ class Layout:
     def registry(self) -> Path:
         """What the warden remembers of running servers, one JSON file each, 0700; survives the warden."""
         return self.warden_run / "registry"
+
+    @property
+    def nursery_run(self) -> Path:
+        """Sockets of the nurseries, one for each environment that has one, and the servers'."""
+        return self.run / "nursery"
 
     @property
     def supervisor_run(self) -> Path:

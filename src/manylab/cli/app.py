@@ -5,6 +5,7 @@ exit status.
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -48,7 +49,7 @@ def command(
             result.show(outcome, as_json=as_json)
             raise typer.Exit(outcome.status)
 
-        run.__doc__ = f"{function.__doc__}\n\nExample: [bold]{example}[/]"
+        run.__doc__ = f"{inspect.cleandoc(function.__doc__ or '')}\n\nExample: [bold]{example}[/]"
         parent.command(name, **settings)(run)
         return run
 

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 from manylab.cli import (
+    bench_commands,
     config_wiring,
     env_commands,
     look_commands,
     service_commands,
     site_commands,
     test_command,
+    top_commands,
     user_commands,
 )
 from manylab.cli.app import app
 
 # Importing a group's module registers its commands.
-GROUPS = (site_commands, user_commands, env_commands, config_wiring, service_commands, look_commands, test_command)
+GROUPS = (
+    site_commands,
+    user_commands,
+    env_commands,
+    config_wiring,
+    service_commands,
+    look_commands,
+    top_commands,
+    bench_commands,
+    test_command,
+)
 
 
 def main() -> int:

@@ -18,7 +18,7 @@ from manylab.cli.context import Context, make_context
 from manylab.cli.result import Progress, Result
 from manylab.cli.site_commands import LOCK_WAIT, WaitOption, changing, refuse_second
 from manylab.model import scripts
-from manylab.model.hub import local_url
+from manylab.model.hub import address
 from manylab.model.resources import Directory
 from manylab.system import accounts, ports, servers
 from manylab.system.facts import read_installed
@@ -99,7 +99,7 @@ def install(
         return change.apply_site(look(context.layout), progress.say, summary=f"install ({service})")
 
     outcome = changing(context, wait, act)
-    url = local_url(outcome.site.config)
+    url = address(outcome.site.config)
     lines = [
         f"Installed ({'systemd' if service == 'systemd' else '/etc/init.d/manylab'}) and running at {url}",
         "Let somebody in: manylab user add NAME",
@@ -169,7 +169,7 @@ def start(as_json: JsonOption = False) -> Result:
     manager.start("manylab")
     _remember(context, started="yes")
     health.wait(look(context.layout), change.HEALTHY_WITHIN)
-    return Result({"started": True, "url": local_url(config)}, f"Running at {local_url(config)}")
+    return Result({"started": True, "url": address(config)}, f"Running at {address(config)}")
 
 
 @command(app, "stop", example="sudo manylab stop")

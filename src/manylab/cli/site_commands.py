@@ -18,7 +18,7 @@ from manylab.cli.app import JsonOption, app, command
 from manylab.cli.context import Context, make_context
 from manylab.cli.result import Progress, Result
 from manylab.model import environments
-from manylab.model.hub import local_url
+from manylab.model.hub import address, local_url
 from manylab.model.resources import Environment
 from manylab.plan import show
 from manylab.system import accounts, ports, supervisor
@@ -138,7 +138,7 @@ def refuse_second(context: Context) -> None:
 
 def greeting(site: Site) -> str:
     """What is printed when the site answers: its address, and what a newcomer has to know."""
-    lines = [f"{site.config.site.name} is ready: {local_url(site.config)}"]
+    lines = [f"{site.config.site.name} is ready: {address(site.config)}"]
     if not site.layout.system:
         lines.append(
             f"Started without root, it serves {site.facts.person} alone: sign in with that account's own password. "

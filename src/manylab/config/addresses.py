@@ -28,6 +28,14 @@ def host(value: Any) -> str:
     return checked
 
 
+def is_address(name: str) -> bool:
+    """Whether this is an IP address, not a hostname."""
+    try:
+        return bool(ipaddress.ip_address(name))
+    except ValueError:
+        return False
+
+
 def is_loopback(address: str) -> bool:
     """Whether only this machine can reach the address. A hostname counts as reachable unless it is localhost."""
     try:

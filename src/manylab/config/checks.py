@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from manylab.config import jupyterhub_names, packages
+from manylab.config.addresses import is_address
 
 if TYPE_CHECKING:
     from manylab.config.schema import Config
@@ -27,6 +29,7 @@ def findings(config: Config) -> Iterator[Finding]:
     yield from _https(config)
     yield from _address(config)
     yield from _dummy(config)
+    yield from _public_url(config)
     yield from _hub_packages(config)
     yield from _traits(config)
 
@@ -68,6 +71,24 @@ def _dummy(config: Config) -> Iterator[Finding]:
             'use "pam", or http.address = "127.0.0.1"',
             (("http", "address"),),
         )
+
+
+def _public_url(config: Config) -> Iterator[Finding]:
+    key, others = ("http", "public_url"), (("http", "base_url"),)
+    if not config.http.public_url:
+        if config.http.subdomains:
+            hint = 'set http.public_url, such as "https://lab.example.org"'
+            yield Finding(("http", "subdomains"), "there is no name for people's names to be below", hint, (key,))
+        return
+    parts = urlsplit(config.http.public_url)
+    base_url = config.http.base_url
+    if parts.path.strip("/") not in ("", base_url.strip("/")) or parts.query or parts.fragment:
+        message = f"the site is served under {base_url}"
+        yield Finding(key, message, f'end it with "{base_url}", or set http.base_url', others)
+    if parts.username is not None:
+        yield Finding(key, "has a name or password in it", "write only where the site is")
+    if config.http.subdomains and is_address(parts.hostname or ""):
+        yield Finding(key, "is a number, and there are no names below a number", "use a name of the DNS")
 
 
 def _hub_packages(config: Config) -> Iterator[Finding]:

@@ -98,7 +98,7 @@ def _path(key: str) -> _Keys:
     path = split_key(key)
     if path[0] == "jupyterhub":
         return (path[0], ".".join(path[1:])) if len(path) > 1 else path
-    general: _Keys = tuple(walk.NAME if index == 1 and path[0] == "envs" else part for index, part in enumerate(path))
+    general = walk.general(path)
     known = {table[:length] for table in walk.tables() for length in range(1, len(table) + 1)}
     if general in known or walk.find(path) or _settable(path):
         return path
@@ -215,6 +215,8 @@ def _put(document: dict[str, Any], path: _Keys, value: Any) -> None:
 
 def _without_empty(document: dict[str, Any]) -> dict[str, Any]:
     """Headers with nothing below them mean nothing, apart from an environment that is all defaults."""
+    if isinstance(limits := document.get("limits"), Mapping):
+        document = {**document, "limits": {key: value for key, value in limits.items() if value != {}}}
     return {key: value for key, value in document.items() if value != {}}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 
 from manylab.config.values import toml
-from manylab.config.walk import Section, Setting, sections
+from manylab.config.walk import NAME, Section, Setting, sections
 
 _TOP = """\
 # manylab.toml: what this site should be. Everything here is optional; a line such as
@@ -14,6 +14,7 @@ _TOP = """\
 # 文档：本文件描述整个站点，所有设置都可省略；去掉行首的 # 即可修改默认值，然后运行 manylab apply。
 """
 _WIDTH = 118
+_NAMES = {("envs",): "default", ("limits", "groups"): "students", ("limits", "people"): "alice"}
 
 
 def example_toml() -> str:
@@ -22,11 +23,13 @@ def example_toml() -> str:
 
 
 def _section(section: Section) -> str:
-    name = "default" if section.path[0] == "envs" else ""
-    header = ".".join([*section.path[:1], *([name] if name else [])])
-    lines = [*_comment(section.doc), f"# {section.zh}", f"[{header}]"]
+    header = "[" + ".".join(section.path).replace(NAME, _NAMES.get(section.path[:-1], "")) + "]"
+    if section.path[0] == "limits":  # a table of somebody's limits, unlike the others, is not there by itself
+        header = f"#{header}"
+    lines = [*_comment(section.doc), f"# {section.zh}", header]
     for setting in section.settings:
-        lines += _setting(setting)
+        # What was explained for groups a few lines above is not explained again for people.
+        lines += _setting(setting)[-1:] if section.path[:2] == ("limits", "people") else _setting(setting)
     if section.path == ("jupyterhub",):
         lines.append('#"JupyterHub.concurrent_spawn_limit" = 50')
     return "\n".join(lines) + "\n"

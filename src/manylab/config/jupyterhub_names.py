@@ -43,6 +43,8 @@ NAMES: tuple[OldName, ...] = (
     OldName("JupyterHub.ip", ("http.address",), "Any but a loopback address also needs [https] or http.insecure."),
     OldName("JupyterHub.port", ("http.port",), "The same meaning."),
     OldName("JupyterHub.bind_url", ("http.address", "http.port", "http.base_url"), "manylab puts it together."),
+    OldName("JupyterHub.public_url", ("http.public_url",), "The same meaning."),
+    OldName("JupyterHub.subdomain_host", ("http.public_url", "http.subdomains"), "The proxy has to know of it too."),
     OldName("JupyterHub.ssl_cert", ("https.certificate",), "The same meaning."),
     OldName("JupyterHub.ssl_key", ("https.key",), "The same meaning."),
     OldName("JupyterHub.db_url", ("hub.db_url",), "Empty is SQLite in the state folder."),

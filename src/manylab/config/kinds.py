@@ -111,12 +111,30 @@ def _text_or(pattern: str, *words: str) -> dict[str, Any]:
     return {"type": "string", "pattern": "^(?:" + "|".join([pattern, *words]) + ")$"}
 
 
-def _number_or_none(kind: str, least: float, most: float) -> dict[str, Any]:
-    return {"anyOf": [{"type": kind, "minimum": least, "maximum": most}, {"const": "none"}]}
+def _number_or_word(kind: str, least: float, most: float, *words: str) -> dict[str, Any]:
+    return {"anyOf": [{"type": kind, "minimum": least, "maximum": most}, *({"const": word} for word in words)]}
 
 
 def _or_none(value: Any) -> Any:
     return "none" if value is None else value
+
+
+def _size_or_word(value: Any) -> Any:
+    return value if isinstance(value, str) else values.size_text(value)
+
+
+def _of_few(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """The check of a limit of a group or person, which may also say nothing: "default"."""
+
+    def checked(value: Any) -> Any:
+        if value == "default":
+            return value
+        try:
+            return check(value)
+        except Wrong as wrong:
+            raise Wrong(wrong.message, wrong.hint + ', or "default"') from None
+
+    return checked
 
 
 _DURATION = r"(?=\d)(\d+d)?(\d+h)?(\d+m)?(\d+s)?"
@@ -141,14 +159,42 @@ Cpu = Annotated[
     Kind('a number of processors such as 2 or 0.5, or "none"'),
     BeforeValidator(values.cpu),
     PlainSerializer(_or_none, return_type=float | str),
-    WithJsonSchema(_number_or_none("number", 0.05, 1024)),
+    WithJsonSchema(_number_or_word("number", 0.05, 1024, "none")),
 ]
 Tasks = Annotated[
     int | None,
     Kind('a whole number, or "none"'),
     BeforeValidator(values.tasks),
     PlainSerializer(_or_none, return_type=int | str),
-    WithJsonSchema(_number_or_none("integer", 128, 4_194_304)),
+    WithJsonSchema(_number_or_word("integer", 128, 4_194_304, "none")),
+]
+TotalMemory = Annotated[
+    int | str | None,
+    Kind('"auto", a size such as "24G", or "none"'),
+    BeforeValidator(values.total_memory),
+    PlainSerializer(_size_or_word, return_type=str),
+    WithJsonSchema(_text_or(r"\d+(\.\d+)?[KMGTkmgt]", "none", "auto")),
+]
+OwnMemory = Annotated[
+    int | str | None,
+    Kind('a size such as "512M" or "2G", "none", or "default"'),
+    BeforeValidator(_of_few(values.memory)),
+    PlainSerializer(_size_or_word, return_type=str),
+    WithJsonSchema(_text_or(r"\d+(\.\d+)?[KMGTkmgt]", "none", "default")),
+]
+OwnCpu = Annotated[
+    float | str | None,
+    Kind('a number of processors such as 2 or 0.5, "none", or "default"'),
+    BeforeValidator(_of_few(values.cpu)),
+    PlainSerializer(_or_none, return_type=float | str),
+    WithJsonSchema(_number_or_word("number", 0.05, 1024, "none", "default")),
+]
+OwnTasks = Annotated[
+    int | str | None,
+    Kind('a whole number, "none", or "default"'),
+    BeforeValidator(_of_few(values.tasks)),
+    PlainSerializer(_or_none, return_type=int | str),
+    WithJsonSchema(_number_or_word("integer", 128, 4_194_304, "none", "default")),
 ]
 _SECONDS_OUT = PlainSerializer(values.duration_text, return_type=str)
 _DURATION_WORDS = 'a duration such as "90s" or "1h30m"'
@@ -212,6 +258,8 @@ Modules = Annotated[
     PlainSerializer(list, return_type=list[str]),
 ]
 EnvironmentName = Annotated[str, BeforeValidator(values.environment_name)]
+GroupName = Annotated[str, BeforeValidator(values.group)]
+PersonName = Annotated[str, BeforeValidator(values.account)]
 VariableName = Annotated[str, BeforeValidator(values.variable)]
 VariableText = Annotated[str, BeforeValidator(values.text)]
 Variables = Annotated[

@@ -90,7 +90,7 @@ def _choice(path: Path, value: Any, accepted: list[str]) -> str:
 def suggestion(path: Path) -> str:
     """What somebody may have meant by an unknown key: a name of another table, JupyterHub's name, or a misspelling."""
     *outer, last = (str(part) for part in path)
-    table = tuple(walk.NAME if index == 1 and outer[0] == "envs" else part for index, part in enumerate(outer))
+    table = walk.general(tuple(outer))
     known = walk.tables()
     here = known.get(table, ())
     elsewhere = {key: other for other in reversed(tuple(known)) if other != table for key in known[other]}

@@ -7,40 +7,16 @@ declarations. A default is written as it would be in the file ("2G"); the attrib
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
 
 from manylab.config import kinds
 from manylab.config.addresses import is_loopback
 from manylab.config.kinds import Kind, thaw
-
-
-def setting(default: Any, *, doc: str, example: Any = None, since: str = "0.1", secret: bool = False) -> Any:
-    """One setting: the default and example as they would be in the file; `secret` ones are not shown in full."""
-    extra: dict[str, Any] = {"since": since}
-    if secret:
-        extra["secret"] = True
-    return Field(
-        default=default,
-        validate_default=True,
-        description=doc,
-        examples=None if example is None else [example],
-        json_schema_extra=extra,
-    )
-
-
-def section(model: type[BaseModel]) -> Any:
-    """A table of settings that all have their defaults when the table is not there."""
-    return Field(default_factory=model, description=model.__doc__)
-
-
-class Table(BaseModel):
-    """What all tables have in common: nothing unknown, nothing guessed, nothing changed afterwards."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-    # One line for readers of Chinese in the example file.
-    zh: ClassVar[str] = ""
+from manylab.config.limits import Limits
+from manylab.config.table import Table, section, setting
 
 
 class Site(Table):
@@ -75,6 +51,21 @@ class Http(Table):
         doc="Serve plain http on an address that others can reach. Passwords then cross the network in the clear: "
         "only behind a proxy that speaks https, or on a network you trust.",
     )
+    public_url: kinds.Web = setting(
+        "",
+        doc="The address that people type, where it is not the one above: behind another web server.",
+        example="https://lab.example.org",
+    )
+    subdomains: bool = setting(
+        False,
+        doc="Give each person's server a name of its own below public_url's (alice.lab.example.org), so that browsers "
+        "keep people's pages apart too. Needs a wildcard in the DNS and in the certificate.",
+    )
+
+    @property
+    def public_host(self) -> str:
+        """Scheme, name and port of public_url; "" when there is none."""
+        return self.public_url and "{0.scheme}://{0.netloc}".format(urlsplit(self.public_url))
 
     @property
     def loopback(self) -> bool:
@@ -136,8 +127,8 @@ class Servers(Table):
 
     start: Literal["warm", "cold"] = setting(
         "warm",
-        doc="warm forks a server from a process that has everything imported; cold starts a new interpreter. Until "
-        "warm start comes, both are cold.",
+        doc="warm forks a server from a process that has everything imported; cold starts a new "
+        "interpreter, which takes some seconds and more memory. Where warm cannot be had, a server starts cold.",
         example="cold",
     )
     memory: kinds.Memory = setting(
@@ -146,9 +137,20 @@ class Servers(Table):
         "unless set: how much is right depends on the machine and its people.",
         example="2G",
     )
+    total_memory: kinds.TotalMemory = setting(
+        "auto",
+        doc="Memory that all servers together may use, so that the machine itself goes on; auto keeps a tenth of the "
+        "machine's memory for it, at least 512M and at most 4G.",
+        example="24G",
+    )
     cpu: kinds.Cpu = setting("none", doc="Processors that one server with its kernels may use.", example=2.0)
     tasks: kinds.Tasks = setting(
         4096, doc="Processes and threads that one server may have: a fork bomb stays in its cage.", example=1000
+    )
+    private_tmp: bool = setting(
+        True,
+        doc="Give each person a /tmp, /var/tmp and /dev/shm of their own, that nobody else sees. Emptied at each boot; "
+        "what they put into /tmp over ssh is not there.",
     )
     idle_timeout: kinds.IdleTimeout = setting(
         "never",
@@ -188,8 +190,17 @@ class Environment(Table):
         "matplotlib, scikit-learn and more (`manylab env show`). ipykernel comes by itself.",
         example=["scientific", "polars>=1"],
     )
+    start: Literal["warm", "cold"] = setting(
+        "warm",
+        doc="warm forks a kernel from a process that has everything imported (where servers.start is warm, too); cold "
+        "starts a new interpreter.",
+        example="cold",
+    )
     preload: kinds.Modules = setting(
-        [], doc="Modules that a warm kernel has already imported.", example=["numpy", "pandas"]
+        ["auto"],
+        doc='Modules that a warm kernel has already imported; the word "auto" stands for numpy, pandas and '
+        "matplotlib.pyplot, those of them that are among the packages.",
+        example=["auto", "scipy.stats"],
     )
 
 
@@ -257,6 +268,7 @@ class Config(Table):
     https: Https = section(Https)
     people: People = section(People)
     servers: Servers = section(Servers)
+    limits: Limits = section(Limits)
     envs: Environments = setting({}, doc="Environments for kernels and terminals, one table each.")
     hub: Hub = section(Hub)
     mirrors: Mirrors = section(Mirrors)

@@ -123,6 +123,19 @@ def memory(value: Any) -> int | None:
     return amount
 
 
+def total_memory(value: Any) -> int | str | None:
+    """Bytes; "auto" as it is; None for "none"."""
+    if value == "auto":
+        return "auto"
+    try:
+        amount = size(value)
+    except Wrong as wrong:
+        raise Wrong(wrong.message, wrong.hint + ', or "auto"') from None
+    if amount is not None and amount < 512 * 2**20:
+        raise Wrong(f"{shown(value)} is too little for two servers", 'the least is "512M"')
+    return amount
+
+
 def duration(value: Any) -> int:
     """Seconds."""
     found = _DURATION.fullmatch(value) if isinstance(value, str) and value else None

@@ -10,13 +10,21 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from manylab.config.kinds import Kind
-from manylab.config.schema import Config, Environment, Table
+from manylab.config.limits import GroupLimits, Limits, PersonLimits
+from manylab.config.schema import Config, Environment
+from manylab.config.table import Table
 from manylab.config.values import shown
 
 Path = tuple[str | int, ...]
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
-# Stands for the name of an environment in the paths of the settings of [envs.NAME].
+# Stands for what the file's owner named, in the paths of the settings of [envs.NAME] and their like.
 NAME = "NAME"
+# Tables of tables: what is in each.
+_NAMED: Mapping[tuple[str, ...], type[Table]] = {
+    ("envs",): Environment,
+    ("limits", "groups"): GroupLimits,
+    ("limits", "people"): PersonLimits,
+}
 
 
 @dataclass(frozen=True)
@@ -62,10 +70,11 @@ def sections() -> tuple[Section, ...]:
     found = []
     for name, field in Config.model_fields.items():
         model = field.annotation
-        if isinstance(model, type) and issubclass(model, Table):
+        named = [(*path, NAME) for path in _NAMED if path[0] == name]
+        if named:
+            found += [_section(path, _NAMED[path[:-1]]) for path in named]
+        elif isinstance(model, type) and issubclass(model, Table):
             found.append(_section((name,), model))
-        elif name == "envs":
-            found.append(_section((name, NAME), Environment))
         else:
             found.append(Section((name,), str(field.description), "其他：按原名设置 JupyterHub 的任何选项", ()))
     return tuple(found)
@@ -81,13 +90,23 @@ def tables() -> Mapping[tuple[str, ...], tuple[str, ...]]:
     known: dict[tuple[str, ...], tuple[str, ...]] = {(): tuple(Config.model_fields)}
     for section in sections():
         known[section.path] = tuple(setting.path[-1] for setting in section.settings)
+    known["limits",] = tuple(Limits.model_fields)
     return known
 
 
 def find(path: Path) -> Setting | None:
     """The declaration of a path such as ("envs", "course", "packages"); None when there is none."""
-    general = tuple(NAME if index == 1 and path[0] == "envs" else str(part) for index, part in enumerate(path))
-    return next((setting for setting in settings() if setting.path == general), None)
+    wanted = general(path)
+    return next((setting for setting in settings() if setting.path == wanted), None)
+
+
+def general(path: Path) -> tuple[str, ...]:
+    """The path with NAME in place of a name that the file's owner chose: envs.course.python -> envs.NAME.python."""
+    parts = tuple(str(part) for part in path)
+    for table in _NAMED:
+        if parts[: len(table)] == table and len(parts) > len(table):
+            return (*table, NAME, *parts[len(table) + 1 :])
+    return parts
 
 
 def _section(path: tuple[str, ...], model: type[Table]) -> Section:

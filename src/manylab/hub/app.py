@@ -11,6 +11,7 @@ from jupyterhub.apihandlers.auth import OAuthAuthorizeHandler
 from jupyterhub.app import JupyterHub
 
 from manylab.hub import settings
+from manylab.hub.doors import Doors
 from manylab.hub.members import MembersWatch
 from manylab.hub.proxy import SocketProxy
 
@@ -32,7 +33,20 @@ class ManylabHub(JupyterHub):  # type: ignore[misc]
     """Reads the same configuration sections as JupyterHub, whose class it extends."""
 
     _tasks: tuple[asyncio.Task[None], ...] = ()
+    _http_server: Any = None
     handlers: list[tuple[Any, ...]]
+
+    # JupyterHub makes its server in the middle of `start` and listens at once; this is where it can be had before.
+    @property
+    def http_server(self) -> Any:
+        return self._http_server
+
+    @http_server.setter
+    def http_server(self, server: Any) -> None:
+        site = settings.read(Path(os.environ["MANYLAB_HUB_JSON"]))
+        # The proxy is whoever owns the folder of its socket, which is made for it alone.
+        proxy = site.layout["proxy_api_socket"].parent.stat().st_uid
+        self._http_server = Doors({0, os.geteuid(), proxy}).guard(server)
 
     def init_handlers(self) -> None:
         super().init_handlers()

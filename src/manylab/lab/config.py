@@ -36,6 +36,7 @@ def settings(environ: Mapping[str, str], *, home: Path, prefix: Path) -> dict[st
             # Jupyter Server's own default (90 s) is longer than the interval and gives a warning per connection.
             "websocket_ping_timeout": 30000,
             "kernel_spec_manager_class": "manylab.lab.kernels.SiteKernelSpecs",
+            "kernel_websocket_connection_class": "manylab.lab.endings.ExplainingConnection",
             # A login shell: Debian's /etc/profile sets PATH anew and then runs profile.d/manylab.sh, which puts the
             # user environment first again.
             "terminado_settings": {"shell_command": [shell(environ), "-l"]},
@@ -46,6 +47,8 @@ def settings(environ: Mapping[str, str], *, home: Path, prefix: Path) -> dict[st
         },
         # Files in a 0700 folder in place of five TCP ports that every other person of the machine could connect to.
         "KernelManager": {"transport": transport(environ)},
+        # Kernels of the site's environments are forked (`provisioner`); kernel.json says nothing of it, for nbconvert.
+        "KernelProvisionerFactory": {"default_provisioner_name": "manylab"},
         "MappingKernelManager": {
             "default_kernel_name": environ.get("MANYLAB_DEFAULT_KERNEL", "python3"),
             "kernel_manager_class": "manylab.lab.kernels.SocketKernelManager",

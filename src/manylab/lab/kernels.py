@@ -7,8 +7,9 @@ from pathlib import Path
 
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_core.paths import jupyter_path  # type: ignore[import-not-found,unused-ignore]
-from jupyter_server.services.kernels.kernelmanager import ServerKernelManager
 from traitlets import default
+
+from manylab.lab.endings import ExplainedKernelManager
 
 
 class SiteKernelSpecs(KernelSpecManager):  # type: ignore[misc]
@@ -25,7 +26,7 @@ class SiteKernelSpecs(KernelSpecManager):  # type: ignore[misc]
         return [path for path in jupyter_path("kernels") if own not in Path(path).parents]
 
 
-class SocketKernelManager(ServerKernelManager):  # type: ignore[misc]
+class SocketKernelManager(ExplainedKernelManager):
     """A kernel on unix sockets with names that are short enough.
 
     The path of a unix socket has at most 107 characters. Jupyter's own name (kernel-<36 characters>-ipc-1) leaves 27

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import locale
 import os
 import socket
 import stat
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
-# The extension and nothing else of jupyterhub.singleuser: its `app` patches handler classes, and then pages answer 500.
-from jupyterhub.singleuser.extension import JupyterHubSingleUser
+from jupyter_server.serverapp import ServerApp
 from traitlets.config import Config
 
-from manylab.lab import config, folders
+from manylab.lab import config, folders, provisioner, singleuser
+
+READY = "MANYLAB_READY_FD"
 
 
 def run(environ: Mapping[str, str]) -> NoReturn:
@@ -23,10 +27,26 @@ def run(environ: Mapping[str, str]) -> NoReturn:
     environ: the whole environment of the server; it replaces this process's own, which in a nursery's child is somebody
     else's. Needed in it: MANYLAB_SOCKET (where to listen), JUPYTER_RUNTIME_DIR, HOME, and what JupyterHub gives a
     server (JUPYTERHUB_*). Used when there: SHELL, MANYLAB_DEFAULT_URL, MANYLAB_DEFAULT_KERNEL, JUPYTER_DATA_DIR,
-    JUPYTERLAB_SETTINGS_DIR, JUPYTERLAB_WORKSPACES_DIR.
+    JUPYTERLAB_SETTINGS_DIR, JUPYTERLAB_WORKSPACES_DIR. MANYLAB_READY_FD: a descriptor that is told `ready` once the
+    server listens; it is no business of what the server starts and is taken out of the environment.
     """
+    ready = ready_descriptor(environ.get(READY, ""))
+    server = build({name: value for name, value in environ.items() if name != READY})
+    if ready is not None:
+        # Callbacks run in the order they were added, and the server has just added the one that makes it listen.
+        server.io_loop.add_callback(tell_ready, ready)
+    server.start()
+    sys.exit(0)
+
+
+def build(environ: Mapping[str, str]) -> ServerApp:
+    """The server, ready to start, in a process that has become `environ`'s."""
     os.environ.clear()
     os.environ.update(environ)
+    # A nursery's child has these from before it had this environment.
+    time.tzset()
+    with contextlib.suppress(locale.Error):
+        locale.setlocale(locale.LC_CTYPE, "")
     home = Path(environ["HOME"])
     os.chdir(home)
     os.environ.update(
@@ -34,11 +54,27 @@ def run(environ: Mapping[str, str]) -> NoReturn:
     )
     remove_stale_socket(Path(environ["MANYLAB_SOCKET"]))
     wanted = Config(config.settings(os.environ, home=home, prefix=Path(sys.prefix)))
+    provisioner.register()
+    singleuser.SiteServer.load_other_extensions = singleuser.load_other_extensions()
     # Like JupyterHubSingleUser.launch_instance, with a configuration object in place of a command line: what is given
     # here wins over every configuration file, and no secret or path is in argv.
-    server = JupyterHubSingleUser.initialize_server(argv=[], config=wanted)
-    server.start()
-    sys.exit(0)
+    return singleuser.SiteServer.initialize_server(argv=[], config=wanted)
+
+
+def ready_descriptor(text: str) -> int | None:
+    """The descriptor of MANYLAB_READY_FD, which no kernel or terminal inherits; None where there is none."""
+    with contextlib.suppress(ValueError, OverflowError, OSError):
+        os.set_inheritable(descriptor := int(text), False)
+        return descriptor
+    return None
+
+
+def tell_ready(descriptor: int) -> None:
+    """Says that this server listens to whoever waits for it; one who went away in the meantime is no trouble."""
+    with contextlib.suppress(OSError):
+        os.write(descriptor, b"ready\n")
+    with contextlib.suppress(OSError):
+        os.close(descriptor)
 
 
 def remove_stale_socket(path: Path) -> None:

@@ -11,6 +11,7 @@ from manylab.model.resources import Account, Directory, Group, Resource
 
 HUB_ACCOUNT, HUB_GROUP = "manylab", "manylab-hub"
 PROXY_ACCOUNT, PROXY_GROUP = "manylab-proxy", "manylab-proxy"
+NURSERY_ACCOUNT, NURSERY_GROUP = "manylab-nursery", "manylab-nursery"
 
 
 def owners(facts: Facts) -> tuple[tuple[str, str], tuple[str, str]]:
@@ -26,9 +27,11 @@ def accounts(config: Config, facts: Facts) -> Iterator[Resource]:
         return
     yield Group(HUB_GROUP)
     yield Group(PROXY_GROUP)
+    yield Group(NURSERY_GROUP)
     yield Group(str(config.people.group), system=False)
     yield Account(HUB_ACCOUNT, HUB_GROUP, (PROXY_GROUP,))
     yield Account(PROXY_ACCOUNT, PROXY_GROUP)
+    yield Account(NURSERY_ACCOUNT, NURSERY_GROUP)
 
 
 def run_directories(facts: Facts, layout: Layout) -> tuple[Directory, ...]:
@@ -42,6 +45,7 @@ def run_directories(facts: Facts, layout: Layout) -> tuple[Directory, ...]:
         Directory(layout.proxy_run, 0o2750, proxy, hub_group),
         Directory(layout.warden_run, 0o711, root, root),
         Directory(layout.registry, 0o700, root, root),
+        Directory(layout.nursery_run, 0o755, root, root),
         Directory(layout.servers_run, 0o711, root, root),
         Directory(layout.supervisor_run, 0o755, root, root),
     )
@@ -65,5 +69,8 @@ def directories(facts: Facts, layout: Layout) -> Iterator[Resource]:
     yield Directory(layout.rendered, 0o750, root, hub_group)
     yield Directory(layout.hub_state, 0o700, hub, hub_group, contents=facts.system)
     yield Directory(layout.proxy_state, 0o700, proxy, proxy_group, contents=facts.system)
+    if facts.system:
+        # Everybody's own /tmp: a nursery's child goes through it before it becomes the person, nobody else can.
+        yield Directory(layout.private, 0o710, root, NURSERY_GROUP)
     yield Directory(layout.logs, 0o750, root, root)
     yield from run_directories(facts, layout)

@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from manylab.base.errors import Unsupported
 from manylab.base.layout import Layout
 from manylab.config.schema import Config
+from manylab.config.schema import Environment as Wanted
 from manylab.model.facts import Facts, Python
 from manylab.model.resources import Environment, File, Link
 
@@ -23,11 +25,12 @@ HUB, SERVER, PROXY, DEFAULT = "hub", "server", "proxy", "default"
 SCIENTIFIC = "scientific"
 
 # As ipykernel's own spec has it; without frozen modules the debugger sees the standard library.
-_KERNEL = ("-Xfrozen_modules=off", "-m", "ipykernel_launcher", "-f", "{connection_file}")
+_OPTIONS = ("-Xfrozen_modules=off",)
+_KERNEL = (*_OPTIONS, "-m", "ipykernel_launcher", "-f", "{connection_file}")
 
 # manylab's own code inside its environments. A person's server needs little of it, so that most upgrades leave their
 # environment alone.
-OWN_CODE: dict[str, tuple[str, ...]] = {HUB: ("*",), SERVER: ("base", "lab")}
+OWN_CODE: dict[str, tuple[str, ...]] = {HUB: ("*",), SERVER: ("base", "lab", "warm")}
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,26 @@ def kernel_spec(environment: Environment, layout: Layout) -> File:
         "env": {"PATH": f"{environment.path}/bin:${{PATH}}"},
     }
     return File(layout.jupyter_data / "kernels" / folder / "kernel.json", json.dumps(spec, indent=1) + "\n")
+
+
+# What the word "auto" stands for in `preload`: what takes longest of what most notebooks begin with.
+AUTO_PRELOAD = ("numpy", "pandas", "matplotlib.pyplot")
+
+
+def preload(wanted: Wanted) -> tuple[str, ...]:
+    """The modules that an environment's nursery imports."""
+    modules = [name for name in wanted.preload if name != "auto"]
+    if "auto" in wanted.preload:
+        has = {Requirement(item).name.lower() for item in wanted.packages if item != SCIENTIFIC}
+        modules = [
+            name for name in AUTO_PRELOAD if SCIENTIFIC in wanted.packages or name.split(".")[0] in has
+        ] + modules
+    return tuple(dict.fromkeys(modules))
+
+
+def interpreter(environment: Environment) -> list[str]:
+    """How a kernel's interpreter is started, without what it runs."""
+    return [str(python_of(environment)), *_OPTIONS]
 
 
 def python_of(environment: Environment) -> Path:

@@ -30,7 +30,8 @@ class Facts:
     enabled, started: whether an installed service starts at boot, and should run now. tls: texts of (certificate,
     key), None without TLS.
     pam_style: "debian" (common-auth), "redhat" (system-auth) or "other". operator: account that may start and stop it.
-    min_uid: where people's accounts begin (login.defs).
+    min_uid: where people's accounts begin (login.defs). memory: bytes that this machine (or container) may use, 0 when
+    that cannot be known.
     """
 
     system: bool
@@ -47,3 +48,4 @@ class Facts:
     enabled: bool = True
     started: bool = True
     tls: tuple[str, str] | None = None
+    memory: int = 0

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from manylab.base.layout import Layout
+from manylab.config.limits import OwnLimits
 from manylab.config.schema import Config
 from manylab.model import accounts, environments, jupyter
 from manylab.model.facts import Facts
@@ -20,6 +21,10 @@ from manylab.model.resources import Environment, File, Resource
 IDLE_CHECK = 300
 # Slice of systemd below which every person's server has its scope.
 SLICE = "manylab-servers.slice"
+# The share of processors that all servers together get when the rest of the machine (which has 100) wants them too.
+WEIGHT = 50
+_RESERVE = 512 << 20, 4 << 30  # bytes that are kept for the machine itself, at least and at most
+_STEP = 64 << 20  # bytes; what a machine says it has differs by a little from boot to boot
 
 
 def public_url(config: Config) -> str:
@@ -35,6 +40,11 @@ def local_url(config: Config) -> str:
     usual = {"http": 80, "https": 443}[scheme]
     port = "" if config.http.port == usual else f":{config.http.port}"
     return f"{scheme}://{_bracketed(address)}{port}{config.http.base_url}"
+
+
+def address(config: Config) -> str:
+    """What people type into their browser, as far as manylab knows it."""
+    return config.http.public_host + config.http.base_url if config.http.public_url else local_url(config)
 
 
 def _bracketed(address: str) -> str:
@@ -57,6 +67,13 @@ def hub_settings(config: Config, facts: Facts, layout: Layout) -> dict[str, Any]
     traits: dict[str, Any] = {"JupyterHub.bind_url": public_url(config), "JupyterHub.log_level": config.hub.log_level}
     if config.hub.db_url:
         traits["JupyterHub.db_url"] = str(config.hub.db_url)
+    if config.http.public_url:
+        traits["JupyterHub.public_url"] = address(config)
+    if config.http.subdomains:
+        traits["JupyterHub.subdomain_host"] = config.http.public_host
+        # Somebody's page at eve.lab.example.org could otherwise set cookies that the hub takes for its own. Browsers
+        # keep such cookies over https only; without subdomains everybody's pages would be sent everybody's cookies.
+        traits["JupyterHub.cookie_host_prefix_enabled"] = config.http.public_host.startswith("https:")
     return {
         "version": 1,
         "site": {"name": str(config.site.name), "language": config.site.language},
@@ -115,8 +132,61 @@ def warden_settings(config: Config, facts: Facts, layout: Layout, envs: Mapping[
         "memory": config.servers.memory,
         "cpu": config.servers.cpu,
         "tasks": config.servers.tasks,
+        "limits": {"groups": own_limits(config.limits.groups), "people": own_limits(config.limits.people)},
+        "total": {"memory": total_memory(config, facts), "weight": WEIGHT},
         "log_dir": None if by_systemd else str(layout.logs),
+        "nursery_account": accounts.NURSERY_ACCOUNT if facts.system else None,
+        "nursery_run": str(layout.nursery_run),
+        "nurseries": nurseries(config, envs),
+        "private": str(layout.private) if facts.system and config.servers.private_tmp else None,
     }
+
+
+def nurseries(config: Config, envs: Mapping[str, Environment]) -> list[dict[str, Any]]:
+    """One for servers and one for each environment, where starts are warm."""
+    if config.servers.start != "warm":
+        return []
+    server = envs[environments.SERVER]
+    python = str(environments.python_of(server))
+    modules = ["manylab.lab.server", "manylab.lab.rehearsal:prepare"]
+    found: list[dict[str, Any]] = [
+        {
+            "name": "server",
+            "kind": "server",
+            "command": [python, "-I", "-m", "manylab.warm.nursery"],
+            "modules": modules,
+        }
+    ]
+    # Run by its path: nothing of manylab is in people's environments.
+    program = f"{server.path}/lib/python{server.python_minor}/site-packages/manylab/warm/nursery.py"
+    usual = {str(name): str(value) for name, value in config.servers.environment.items()}
+    for name, wanted in config.envs.items():
+        if name in envs and wanted.start == "warm":
+            command = [*environments.interpreter(envs[name]), program]
+            modules = list(environments.preload(wanted))
+            kernel = {"name": str(name), "kind": "kernel", "command": command, "modules": modules}
+            found.append({**kernel, "environment": usual})
+    return found
+
+
+def own_limits(tables: Mapping[str, OwnLimits]) -> dict[str, dict[str, Any]]:
+    """By name, what is said: None is "no limit", and what is not said is not there."""
+    names = ("memory", "cpu", "tasks")
+    return {
+        name: {limit: value for limit in names if (value := getattr(table, limit)) != "default"}
+        for name, table in tables.items()
+    }
+
+
+def total_memory(config: Config, facts: Facts) -> int | None:
+    """Bytes for all servers together; None for no limit."""
+    wanted = config.servers.total_memory
+    if not isinstance(wanted, str):
+        return wanted
+    least, most = _RESERVE
+    left = facts.memory - min(max(facts.memory // 10, least), most)
+    # On a machine with less than a gigabyte half of it is better than next to nothing.
+    return max(left, facts.memory // 2) // _STEP * _STEP or None
 
 
 def _json(data: dict[str, Any]) -> str:

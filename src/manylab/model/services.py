@@ -97,6 +97,8 @@ def proxy_command(config: Config, layout: Layout, environment: Environment) -> l
         "--error-target", _socket_url(layout) + f"{config.http.base_url}hub/error",
         "--log-level", {"DEBUG": "debug", "INFO": "info", "WARNING": "warn", "ERROR": "error"}[config.hub.log_level],
     ]  # fmt: skip
+    if config.http.subdomains:
+        command += ["--host-routing"]
     if config.https.enabled:
         command += [
             "--ssl-cert",
@@ -181,7 +183,9 @@ def _systemd(config: Config, facts: Facts, layout: Layout, envs: Mapping[str, En
         yield File(
             layout.systemd_units / program.unit, units.unit_text(programs[-1], programs[:-1]), 0o644, "root", "root"
         )
-    yield File(layout.systemd_units / units.SLICE, units.slice_text(), 0o644, "root", "root")
+    total = hub.total_memory(config, facts)
+    yield File(layout.systemd_units / units.OUTER_SLICE, units.outer_slice_text(hub.WEIGHT), 0o644, "root", "root")
+    yield File(layout.systemd_units / units.SLICE, units.slice_text(total), 0o644, "root", "root")
     yield File(layout.systemd_units / units.UMBRELLA, units.umbrella_text(programs), 0o644, "root", "root")
     for program in programs:
         yield Service(

@@ -10,6 +10,7 @@ from manylab.base.errors import ConfigError
 
 UMBRELLA = "manylab.service"
 SLICE = "manylab-servers.slice"
+OUTER_SLICE = "manylab.slice"
 REVISION_VARIABLE = "MANYLAB_REVISION"
 PREFIX = "# Written by manylab apply; changes made here are undone. See `manylab config`.\n"
 
@@ -101,12 +102,26 @@ WantedBy=multi-user.target
 """
 
 
-def slice_text() -> str:
-    """manylab-servers.slice: people's servers, which the umbrella's stop (not its restart) ends."""
+def slice_text(memory: int | None) -> str:
+    """manylab-servers.slice: people's servers, which the umbrella's stop (not its restart) ends. memory: bytes."""
     return f"""{PREFIX}[Unit]
 Description=People's servers
 
 [Slice]
+{f"MemoryMax={memory}" if memory else "# No MemoryMax=: servers.total_memory is none."}
+# Of all that the machine can have: forks must not fail for the rest of it.
+TasksMax=80%
+"""
+
+
+def outer_slice_text(weight: int) -> str:
+    """manylab.slice, in which systemd puts manylab-servers.slice by its name; it stands beside system.slice."""
+    return f"""{PREFIX}[Unit]
+Description=manylab
+
+[Slice]
+# Beside 100 of system.slice (hub, proxy, sshd) and of user.slice: those answer when everybody computes.
+CPUWeight={weight}
 """
 
 
@@ -130,6 +145,9 @@ RestartSec=1
 TimeoutStartSec={program.ready_timeout + 30:g}
 TimeoutStopSec={program.stop_timeout:g}
 UMask={program.umask}
+# Before other services, and the last to be ended when memory runs out. (Containers may not; systemd then goes on.)
+CPUWeight=200
+OOMScoreAdjust=-500
 {_environment(program)}{_identity(program)}{_hardening(program)}"""
 
 

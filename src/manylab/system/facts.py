@@ -21,6 +21,8 @@ from manylab.system.run import run
 
 OLDEST = (3, 10)
 PACKAGE = Path(manylab.__file__).parent
+# Limits of a whole container, control groups of version 2 and 1; a machine of its own has neither or no limit in it.
+_CONTAINER_MEMORY = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
 def gather(layout: Layout) -> Facts:
@@ -41,6 +43,7 @@ def gather(layout: Layout) -> Facts:
         machine=platform.machine(),
         enabled=installed.get("enabled", "yes") == "yes",
         started=installed.get("started", "yes") == "yes",
+        memory=memory_of_machine(),
     )
 
 
@@ -124,6 +127,22 @@ def _pam_style(root: Path) -> str:
     if (root / "etc/pam.d/common-auth").exists():
         return "debian"
     return "redhat" if (root / "etc/pam.d/system-auth").exists() else "other"
+
+
+def memory_of_machine(meminfo: Path = Path("/proc/meminfo"), containers: tuple[Path, ...] = _CONTAINER_MEMORY) -> int:
+    """Bytes that all programs together may use here; 0 when that cannot be known."""
+    found = []
+    for path in (meminfo, *containers):
+        try:
+            text = path.read_text(encoding="ascii")
+        except (OSError, ValueError):
+            continue
+        if path == meminfo:
+            total = re.search(r"^MemTotal:\s+(\d+) kB", text, re.MULTILINE)
+            found += [int(total[1]) * 1024] if total else []
+        elif text.strip().isdigit():  # else "max"
+            found.append(int(text))
+    return min(found, default=0)
 
 
 def _min_uid() -> int:

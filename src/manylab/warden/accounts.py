@@ -7,7 +7,7 @@ import grp
 import os
 import pwd
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,3 +135,16 @@ def group_id(name: str) -> int:
         return grp.getgrnam(name).gr_gid
     except KeyError:
         raise Refusal("start-failed", f"the group {name} does not exist; run `manylab apply`") from None
+
+
+def among(person: Person, groups: Iterable[str]) -> list[str]:
+    """Those of these groups that the person is in; a name that no group has is nobody's."""
+    found = []
+    for name in groups:
+        try:
+            group = grp.getgrnam(name)
+        except KeyError:
+            continue
+        if group.gr_gid in (person.gid, *person.groups) or person.name in group.gr_mem:
+            found.append(name)
+    return found

@@ -13,10 +13,11 @@ import stat
 from pathlib import Path
 from typing import Final
 
-from manylab.warden import accounts
+from manylab.warden import accounts, processes
 from manylab.warden.accounts import Person
 from manylab.warden.messages import Refusal
 from manylab.warden.settings import Settings
+from manylab.warm.apart import PRIVATE
 
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LOG_LIMIT: Final = 10 * 1024 * 1024  # bytes
@@ -60,6 +61,46 @@ def for_person(settings: Settings, person: Person) -> Path:
     finally:
         os.close(folder)
     return path
+
+
+def private_root(private: Path) -> Path:
+    """The folder of everybody's own /tmp: only root and the nursery's group can pass. Emptied once after each boot.
+
+    As /tmp itself is. Raises OSError.
+    """
+    found = private.lstat()  # made by `apply`
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o027:
+        raise PermissionError(f"{private} is not a folder that only uid {os.geteuid()} writes and few can enter")
+    boot = processes.boot_id()
+    root = private / boot
+    if not root.exists():
+        for old in private.iterdir():
+            shutil.rmtree(old, ignore_errors=True)  # follows no links
+        root.mkdir(mode=0o700)
+        os.chown(root, -1, found.st_gid)
+        root.chmod(0o710)
+    return root
+
+
+def private_for(private: Path, person: Person) -> Path:
+    """The person's own /tmp and its like, made when missing. Raises OSError."""
+    # By number: somebody who gets the name of an account that is gone does not get its files.
+    return private_parts(private_root(private) / str(person.uid))
+
+
+def private_parts(folder: Path) -> Path:
+    """`folder` with a part for each of apart.PRIVATE, open to all as /tmp is: whoever is in it is the person."""
+    group = folder.parent.stat().st_gid
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+        os.chown(folder, -1, group)
+        folder.chmod(0o710)
+    for _, name in PRIVATE:
+        part = folder / name
+        with contextlib.suppress(FileExistsError):
+            part.mkdir(mode=0o700)
+            part.chmod(0o1777)
+    return folder
 
 
 def open_log(folder: Path, name: str) -> int:

@@ -148,6 +148,19 @@ class StopAll:
     """End every server."""
 
 
+@dataclass(frozen=True)
+class Place:
+    """By a nursery's child: put me beside the server whose main process is `caller`, of the account `uid`."""
+
+    caller: int
+    uid: int
+
+    def __post_init__(self) -> None:
+        for number in (self.caller, self.uid):
+            if not isinstance(number, int) or isinstance(number, bool) or not 0 < number < 1 << 32:
+                raise BadMessage("caller and uid are not numbers")
+
+
 Message: TypeAlias = Authenticate | Start | Stop | Status | List | StopAll
 
 _KINDS: Final[Mapping[str, type[Message]]] = {
@@ -169,7 +182,18 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def parse(line: bytes) -> Message:
-    """The message in one line of JSON; raises BadMessage for anything else."""
+    """The hub's message in one line of JSON; raises BadMessage for anything else."""
+    message: Message = _parse(line, _KINDS)
+    return message
+
+
+def parse_place(line: bytes) -> Place:
+    """The one message of a nursery's child; raises BadMessage for anything else."""
+    place: Place = _parse(line, {"place": Place})
+    return place
+
+
+def _parse(line: bytes, kinds: Mapping[str, type[Any]]) -> Any:
     if len(line) > MAX_QUESTION:
         raise BadMessage(f"the question is larger than {MAX_QUESTION} bytes")
     try:
@@ -180,9 +204,9 @@ def parse(line: bytes) -> Message:
     if not isinstance(data, dict):
         raise BadMessage("the question is not an object")
     do = data.pop("do", None)
-    kind = _KINDS.get(do) if isinstance(do, str) else None
+    kind = kinds.get(do) if isinstance(do, str) else None
     if kind is None:
-        raise BadMessage("do is not one of " + ", ".join(_KINDS))
+        raise BadMessage("do is not one of " + ", ".join(kinds))
     expected = {f.name for f in fields(kind)}
     if data.keys() != expected:
         raise BadMessage(f"{do} has exactly these fields: {', '.join(sorted(expected)) or 'none'}")

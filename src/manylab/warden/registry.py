@@ -6,7 +6,6 @@ import fcntl
 import json
 import logging
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,16 +13,18 @@ from pathlib import Path
 from manylab.base import names
 from manylab.base.errors import AlreadyRunning, BadName
 from manylab.warden import folders
+from manylab.warden.cgroups import Cage, find
 from manylab.warden.processes import Family, Process
 
 log = logging.getLogger("manylab.warden")
 
-_UNIT = re.compile(r"manylab-server-[a-z0-9_-]+\.scope")
-
 
 @dataclass(frozen=True)
 class Entry:
-    """One start of one server. since: seconds since 1970. scope: its systemd unit, if it has one."""
+    """One start of one server. since: seconds since 1970. scope: its systemd unit, if it has one.
+
+    kind, paths: its control group, as in cgroups.Cage. kernels: pid and starttime of those that a nursery made.
+    """
 
     user: str
     server: str
@@ -36,6 +37,9 @@ class Entry:
     scope: str | None
     marker: str
     audit: int | None = None
+    kind: str = "none"
+    paths: tuple[str, ...] = ()
+    kernels: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
         names.account(self.user)
@@ -48,8 +52,11 @@ class Entry:
             raise ValueError("not text")
         if self.audit is not None and not isinstance(self.audit, int):
             raise ValueError("not an audit session")
-        if self.scope is not None and (not isinstance(self.scope, str) or _UNIT.fullmatch(self.scope) is None):
-            raise ValueError("not a scope")
+        # As they come from JSON: lists.
+        object.__setattr__(self, "paths", tuple(self.paths))
+        object.__setattr__(self, "kernels", tuple((int(pid), int(start)) for pid, start in self.kernels))
+        object.__setattr__(self, "kind", "systemd" if self.scope is not None else self.kind)
+        self.cage  # noqa: B018  raises ValueError
 
     @property
     def key(self) -> tuple[str, str]:
@@ -58,6 +65,11 @@ class Entry:
     @property
     def process(self) -> Process:
         return Process(self.pid, self.starttime)
+
+    @property
+    def cage(self) -> Cage:
+        """Its control group. Raises ValueError."""
+        return find({"kind": self.kind, "scope": self.scope, "paths": self.paths})
 
     @property
     def family(self) -> Family:

@@ -9,7 +9,6 @@ import os
 import secrets
 import signal
 import socket
-import struct
 import traceback
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -17,12 +16,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from manylab.base.errors import ConfigError
-from manylab.warden import folders, messages, settings
+from manylab.warden import accounts, folders, messages, settings
 from manylab.warden.login import Login
 from manylab.warden.messages import Authenticate, BadMessage, List, Message, Refusal, Start, Status, Stop, StopAll
+from manylab.warden.nurseries import Nurseries
 from manylab.warden.registry import Registry
 from manylab.warden.servers import Servers
 from manylab.warden.settings import Settings
+from manylab.warm import wire
 
 log = logging.getLogger("manylab.warden")
 
@@ -31,6 +32,7 @@ _AT_ONCE: Final = 256  # connections of one account: a hub gone wild leaves root
 _BACKLOG: Final = 1024  # connections that wait to be looked at
 _LAST_STARTS: Final = 3.0  # seconds for what is under way when the warden is told to end
 _TRIM: Final = 60.0  # seconds between looks at the size of logs
+_LOOK: Final = 1.0  # seconds between looks at whether `apply` wrote new settings
 
 
 class Warden:
@@ -39,10 +41,16 @@ class Warden:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.settings = settings.read(path)
-        self.servers = Servers(Registry(self.settings.registry))
+        self.nurseries = Nurseries(self.place_socket)
+        self.servers = Servers(Registry(self.settings.registry), self.nurseries)
         self.login = Login()
         self._serving: Counter[int] = Counter()
         self._tasks: set[asyncio.Task[Any]] = set()
+
+    @property
+    def place_socket(self) -> Path:
+        """Where a nursery's child asks for its place."""
+        return self.settings.socket.with_name("place.sock")
 
     def fresh(self) -> Settings:
         """The settings as they are now; those before when the file is wrong now."""
@@ -50,6 +58,7 @@ class Warden:
             self.settings = settings.read(self.path)
         except ConfigError as error:
             log.warning("%s; going on with the settings before", error.message)
+        self.nurseries.keep(self.settings)
         return self.settings
 
     async def answer(self, message: Message) -> dict[str, Any]:
@@ -67,6 +76,27 @@ class Warden:
             return messages.done(servers=self.servers.list())
         assert isinstance(message, StopAll)  # the vocabulary is closed
         return messages.done(stopped=await self.servers.stop_all())
+
+    async def place(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one child of a nursery, which wants to be a kernel; never raises."""
+        peer = wire.peer_of(writer.get_extra_info("socket"))
+        try:
+            if peer.uid not in (self.settings.nursery_uid, os.geteuid()):
+                log.warning("refused a kernel to uid %d", peer.uid)
+                raise Refusal("forbidden", "only a nursery may ask")
+            message = messages.parse_place(await _question(reader))
+            running = await self.servers.place(peer.pid, message.caller, message.uid)
+            person = await accounts.ask(accounts.find, running.entry.user, self.settings)
+            answer = messages.done(uid=person.uid, gid=person.gid, groups=list(person.groups))
+        except Refusal as refusal:
+            answer = messages.refused(refusal)
+        except Exception as error:
+            _report(error)
+            answer = messages.refused(Refusal("error", "the warden failed at this; its log says where"))
+        with contextlib.suppress(OSError, asyncio.TimeoutError, TimeoutError):
+            writer.write(messages.encode(answer))
+            await asyncio.wait_for(writer.drain(), _COMPLETE)
+        writer.close()
 
     async def connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one peer; never raises."""
@@ -130,10 +160,16 @@ async def _question(reader: asyncio.StreamReader) -> bytes:
 
 
 def peer_uid(writer: asyncio.StreamWriter) -> int:
-    """The uid of the process that connected, from the kernel (struct ucred)."""
-    peer = writer.get_extra_info("socket")
-    credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("iII"))
-    return int(struct.unpack("iII", credentials)[1])
+    """The uid of the process that connected, from the kernel."""
+    return wire.peer_of(writer.get_extra_info("socket")).uid
+
+
+def _changed(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def listen(path: Path, hub_uid: int) -> socket.socket:
@@ -181,15 +217,32 @@ async def serve(path: Path) -> None:
     server = await asyncio.start_unix_server(
         warden.connection, sock=listening, limit=messages.MAX_QUESTION, backlog=_BACKLOG
     )
+    nursery_uid = warden.settings.nursery_uid
+    place = await asyncio.start_unix_server(
+        warden.place,
+        sock=listen(warden.place_socket, os.geteuid() if nursery_uid is None else nursery_uid),
+        limit=messages.MAX_QUESTION,
+        backlog=_BACKLOG,
+    )
+    warden.nurseries.keep(warden.settings)
     log.info("listening on %s", address)
     notify_systemd("READY=1")
+    trimmed, seen = loop.time(), _changed(path)
     while not stop.is_set():
         with contextlib.suppress(asyncio.TimeoutError, TimeoutError):
-            await asyncio.wait_for(stop.wait(), _TRIM)
+            await asyncio.wait_for(stop.wait(), _LOOK)
+        if (now := _changed(path)) != seen:
+            seen = now
+            warden.fresh()  # another environment means other nurseries, before anybody waits for one
+        if loop.time() - trimmed < _TRIM:
+            continue
+        trimmed = loop.time()
         if warden.settings.log_dir is not None:
             warden.servers.trim_logs(warden.settings.log_dir)
     notify_systemd("STOPPING=1")
     server.close()
+    place.close()
+    warden.nurseries.retire()
     address.unlink(missing_ok=True)
     await warden.finish()
     log.info("ended; the servers go on")

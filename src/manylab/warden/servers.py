@@ -10,24 +10,29 @@ import signal
 import subprocess
 import time
 from collections import OrderedDict
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
-from manylab.warden import accounts, folders, processes, spawn
+from manylab.warden import accounts, cgroups, folders, limits, processes, spawn
 from manylab.warden.accounts import Person
+from manylab.warden.cgroups import Limits
+from manylab.warden.machine import Machine
 from manylab.warden.messages import Refusal, Start
+from manylab.warden.nurseries import SERVERS, Nurseries, Nursery
 from manylab.warden.processes import Process
 from manylab.warden.registry import Entry, Registry
 from manylab.warden.settings import Settings
+from manylab.warden.spawn import Plan, Seat
 
 log = logging.getLogger("manylab.warden")
 
 Key = tuple[str, str]
 
-_START: Final = 30.0  # seconds for a child to become a server; a home on a slow network file system takes its time
+_ANSWERS: Final = 60.0  # seconds for a server to say that it can be connected to; then the hub goes on looking
+_DYING: Final = 1.0  # seconds between the last word of a process and its end
 _STOP: Final = {False: 10.0, True: 1.0}  # seconds between SIGTERM and SIGKILL, by `now`
 _GRACE: Final = 1.0  # seconds for what a server left behind to end by itself
 _SWEEP: Final = 15.0  # seconds after which processes that cannot be ended are given up (waiting for a dead disk)
@@ -36,11 +41,17 @@ _POLL: Final = 1.0  # seconds, on kernels without pidfd
 
 
 class Running:
-    """One running server. process: None when an earlier warden started it; nobody then learns its exit status."""
+    """One running server. process: when it is the warden's child. nursery: whose child it is when it started warm.
 
-    def __init__(self, entry: Entry, process: subprocess.Popen[bytes] | None) -> None:
+    Neither, when an earlier warden started it; nobody then learns its exit status.
+    """
+
+    def __init__(
+        self, entry: Entry, process: subprocess.Popen[bytes] | None = None, nursery: Nursery | None = None
+    ) -> None:
         self.entry = entry
         self.process = process
+        self.nursery = nursery
         self.ended = asyncio.Event()  # the main process is gone
         self.swept = asyncio.Event()  # and all that it started
         self.known: set[Process] = set()
@@ -50,13 +61,16 @@ class Running:
 class Servers:
     """Every server of the site. All methods run in the event loop; one start or stop at a time for each server."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, nurseries: Nurseries | None = None) -> None:
         self._registry = registry
+        self._nurseries = nurseries
+        self._machine = Machine()
+        # First come, first served: sixty that share two processors would all be late.
+        self._turns = asyncio.Semaphore(max(2, 2 * (os.cpu_count() or 1)))
         self._running: dict[Key, Running] = {}
         self._exited: OrderedDict[Key, int | None] = OrderedDict()
         self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._systemd: int | None = None  # its version, once asked
 
     def adopt(self) -> None:
         """Take over the servers of the warden before this one."""
@@ -65,7 +79,7 @@ class Servers:
             if entry.boot != boot:
                 self._registry.remove(entry)
                 continue
-            running = Running(entry, None)
+            running = Running(entry)
             # The pid, the moment it started and whose it is: a number that came to mean another process never passes.
             if processes.alive(entry.process) and processes.uids(entry.pid) == {entry.uid}:
                 log.info("adopted the server %s/%s, pid %d", entry.user, entry.server, entry.pid)
@@ -96,51 +110,120 @@ class Servers:
 
     async def _start(self, message: Start, person: Person, settings: Settings) -> Entry:
         folder = await asyncio.to_thread(folders.for_person, settings, person)
-        if settings.scopes is not None and self._systemd is None:
-            self._systemd = await asyncio.to_thread(spawn.systemd_version)
-        plan = spawn.plan(message, person, settings, folder, self._systemd or 0)
+        private = None
+        if settings.private is not None and await self._machine.can_be_apart(settings.private):
+            private = await asyncio.to_thread(folders.private_for, settings.private, person)
+        allowed = await accounts.ask(_allowed, person, settings)
+        held = await self._machine.limited(settings)
+        processes_ = None if "tasks" in held else allowed.tasks
+        plan = spawn.plan(message, person, settings, folder, private, allowed, processes_)
         output = None if settings.log_dir is None else folders.open_log(settings.log_dir, person.name)
         try:
-            child = spawn.launch(plan, output)
+            async with self._turns:
+                nursery = None if self._nurseries is None else self._nurseries.get(SERVERS, settings)
+                if nursery is not None:
+                    try:
+                        return await self._one(await spawn.warm(nursery), plan, person, message, settings, output)
+                    except spawn.NoServer as reason:
+                        log.warning("%s/%s starts cold: %s", person.name, message.server, reason)
+                elif settings.nurseries:
+                    log.info("%s/%s starts cold: the nursery is not there yet", person.name, message.server)
+                return await self._one(spawn.cold(settings, output), plan, person, message, settings, output)
         finally:
             if output is not None:
                 os.close(output)
-        seen = processes.see(child.pid)  # ours and not yet waited for, so the number is still its own
+
+    async def _one(
+        self, seat: Seat, plan: Plan, person: Person, message: Start, settings: Settings, output: int | None
+    ) -> Entry:
+        """One process that waits for its order becomes a server that answers. Raises Refusal, NoServer."""
+        seen = processes.see(seat.pid)
         entry = Entry(
             user=person.name,
             server=message.server,
             uid=person.uid,
-            pid=child.pid,
+            pid=seat.pid,
             starttime=seen.process.starttime if seen is not None else 0,
             boot=processes.boot_id(),
             since=time.time(),
             socket=str(plan.socket),
-            scope=plan.scope,
+            scope=None,
             marker=plan.marker,
         )
-        # Remembered before the child has its order: a warden that dies now leaves a child that reads the end of its
-        # input and ends, never a server that nobody knows.
+        # Remembered before the child has its order: a warden that dies now leaves a child that hears the end of its
+        # connection and ends, never a server that nobody knows.
         self._registry.write(entry)
-        conversation = asyncio.get_running_loop().run_in_executor(None, spawn.converse, child, plan.order)
+        cage = cgroups.Cage("none")
         try:
-            refusal = spawn.judge(await asyncio.wait_for(asyncio.shield(conversation), _START))
-        except (asyncio.TimeoutError, TimeoutError):
-            refusal = Refusal("start-failed", f"the server was not started within {_START:.0f} s")
-        if refusal is not None:
-            child.kill()
-            await asyncio.to_thread(child.wait)
+            cage = await self._cage(plan, person, seat.pid, settings)
+            entry = replace(entry, scope=cage.scope, kind=cage.kind, paths=cage.paths)
+            self._registry.write(entry)
+            await spawn.give(seat, plan.order, output)
+        except BaseException as error:
+            seat.talk.close()
+            processes.send(entry.process, signal.SIGKILL)
+            if seat.process is not None:
+                await asyncio.to_thread(seat.process.wait)
+            await cgroups.remove(cage)
             self._registry.remove(entry)
-            log.warning("starting %s/%s: %s", *entry.key, refusal.message)
-            raise refusal
-        audit = processes.audit_session(child.pid)
+            log.warning("starting %s/%s: %s", *entry.key, error)
+            raise
+        audit = processes.audit_session(seat.pid)
         if audit is not None and audit != processes.audit_session(os.getpid()):  # else the child could not begin one
             entry = replace(entry, audit=audit)
             self._registry.write(entry)
-        running = self._running[entry.key] = Running(entry, child)
+        running = self._running[entry.key] = Running(entry, seat.process, seat.nursery)
         self._exited.pop(entry.key, None)
-        log.info("started the server %s/%s, pid %d", *entry.key, entry.pid)
         self._watch(running)
+        begun = time.monotonic()
+        fault = await spawn.answers(seat, _ANSWERS)
+        if fault is not None and await _within(running.ended, _DYING):
+            await _within(running.swept, _SWEEP)
+            sentence = fault or "the server ended before it answered; its log says why"
+            raise (spawn.NoServer if seat.nursery is not None else _start_failed)(sentence)
+        how = "cold" if seat.nursery is None else "warm"
+        what = "answers" if fault is None else "does not answer yet"
+        took = time.monotonic() - begun
+        log.info("started the server %s/%s, pid %d, %s: %s after %.2f s", *entry.key, entry.pid, how, what, took)
         return entry
+
+    async def _cage(self, plan: Plan, person: Person, pid: int, settings: Settings) -> cgroups.Cage:
+        """Where the limits hold. A server is not started without those that this machine can hold."""
+        kind = await self._machine.kind(settings)
+        try:
+            return await cgroups.put(
+                kind,
+                scope=plan.scope,
+                slice_=settings.slice,
+                description=f"manylab server of {person.name}",
+                pid=pid,
+                limits=plan.limits,
+            )
+        except OSError as error:
+            raise Refusal("start-failed", f"the server's limits could not be set: {error}") from None
+
+    async def place(self, pid: int, caller: int, uid: int) -> Running:
+        """Put a nursery's child beside the server that asked for it. Raises Refusal.
+
+        pid: the child, by the kernel's word. caller: the server's main process, uid its account, by the kernel's word
+        to the nursery.
+        """
+        running = next((one for one in self._running.values() if one.entry.pid == caller), None)
+        if running is None or running.entry.uid != uid or not processes.alive(running.entry.process):
+            raise Refusal("forbidden", "only a server of this site can have a kernel")
+        seen = processes.see(pid)
+        if seen is None or self._nurseries is None or seen.parent not in self._nurseries.pids():
+            raise Refusal("forbidden", "only the child of a nursery can become a kernel")
+        try:
+            await asyncio.to_thread(cgroups.join, caller, pid)
+        except OSError as error:
+            raise Refusal("error", f"the kernel could not be put beside its server: {error}") from None
+        there = tuple(item for item in running.entry.kernels if processes.alive(Process(*item)))
+        running.entry = replace(running.entry, kernels=(*there, (pid, seen.process.starttime)))
+        self._registry.write(running.entry)
+        if running.ended.is_set():  # while it was being placed: what it leaves is being ended, this one with it
+            raise Refusal("error", "the server has just ended")
+        return running
 
     async def stop(self, key: Key, now: bool) -> str:
         """`running` or `gone`, what it was; all that the server started is gone afterwards. Raises Refusal `error`."""
@@ -151,7 +234,7 @@ class Servers:
             entry = running.entry
             running.hurry = now
             # Before the signal, while parents still point at their children.
-            running.known = await asyncio.to_thread(processes.family, entry.family)
+            running.known = await asyncio.to_thread(_family, entry)
             processes.send(entry.process, signal.SIGTERM)
             if not await _within(running.ended, _STOP[now]):
                 processes.send(entry.process, signal.SIGKILL)
@@ -212,7 +295,16 @@ class Servers:
         self._ended(running)
 
     def _ended(self, running: Running) -> None:
+        if running.nursery is not None:
+            self._background(self._ended_warm(running, running.nursery))
+            return
         status = None if running.process is None else running.process.poll()  # reaps our own child and no other
+        self._note(running, status)
+
+    async def _ended_warm(self, running: Running, nursery: Nursery) -> None:
+        self._note(running, await nursery.exit_of(running.entry.pid))
+
+    def _note(self, running: Running, status: int | None) -> None:
         log.info("the server %s/%s, pid %d, ended (status %s)", *running.entry.key, running.entry.pid, status)
         self._gone(running, status)
 
@@ -230,19 +322,20 @@ class Servers:
     async def _sweep(self, running: Running) -> None:
         """End what the main process left behind, however it ended, and then forget the server."""
         entry, left = running.entry, running.known
-        if entry.scope is not None:
-            with contextlib.suppress(OSError):
-                await _systemctl_stop(entry.scope)
+        cage = entry.cage
         begun = time.monotonic()
-        while left := await asyncio.to_thread(processes.family, entry.family, left):
+        while left := await asyncio.to_thread(_family, entry, left):
             waited = time.monotonic() - begun
             if waited > _SWEEP:
                 log.warning("%d processes of %s/%s do not end", len(left), *entry.key)
                 return  # still in the registry: the next warden tries again
             harsh = running.hurry or waited > _GRACE
+            if harsh:
+                await asyncio.to_thread(cgroups.kill, cage)
             for process in left:
                 processes.send(process, signal.SIGKILL if harsh else signal.SIGTERM)
             await asyncio.sleep(0.02 if harsh else 0.1)
+        await cgroups.remove(cage)
         self._registry.remove(entry)
         running.swept.set()
 
@@ -258,16 +351,22 @@ async def _within(event: asyncio.Event, seconds: float) -> bool:
     return event.is_set()
 
 
-async def _systemctl_stop(scope: str) -> None:
-    """Everything in the scope's cgroup gets SIGTERM, then SIGKILL. A scope that is gone already is no error."""
-    process = await asyncio.create_subprocess_exec(
-        *("systemctl", "stop", "--", scope),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    try:
-        await asyncio.wait_for(process.wait(), _SWEEP)
-    except (asyncio.TimeoutError, TimeoutError):
-        log.warning("systemctl stop %s takes longer than %.0f s", scope, _SWEEP)
-        process.kill()
+def _start_failed(sentence: str) -> Refusal:
+    return Refusal("start-failed", sentence)
+
+
+def _allowed(person: Person, settings: Settings) -> Limits:
+    usual = Limits(settings.memory, settings.cpu, settings.tasks)
+    groups = accounts.among(person, settings.limits.get("groups", {}))
+    return limits.resolve(settings.limits, usual, person.name, groups)
+
+
+def _family(entry: Entry, known: Iterable[Process] = ()) -> set[Process]:
+    """Every living process of a server. In a cage those are its members; elsewhere they are looked for. Blocks."""
+    kernels = {Process(*item) for item in entry.kernels}
+    found = processes.family(entry.family, {*known, *kernels})
+    for pid in cgroups.members(entry.cage):
+        seen = processes.see(pid)
+        if seen is not None and seen.alive:
+            found.add(seen.process)
+    return found

@@ -8,22 +8,42 @@ import pwd
 import re
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from manylab.base import names
 from manylab.base.errors import BadName, ConfigError
 
+# What one table of limits says: an absent key is not said, None is no limit.
+Said: TypeAlias = Mapping[str, "int | float | None"]
+
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _SLICE = re.compile(r"[a-z0-9-]{1,60}\.slice")
+_FUNCTION = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,200}(:[A-Za-z_][A-Za-z0-9_]{0,60})?")
 _MAX_FILE = 1 << 20  # bytes
+_NURSERY_KEYS = {"name", "kind", "command", "modules", "environment"}
+
+
+@dataclass(frozen=True)
+class Nursery:
+    """One nursery that should be there. command: the interpreter and nursery.py. modules: what it imports."""
+
+    name: str
+    kind: str
+    command: tuple[str, ...]
+    modules: tuple[str, ...]
+    environment: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
 class Settings:
-    """One site, as the warden sees it. Memory in bytes, cpu in cores, tasks in processes and threads."""
+    """One site, as the warden sees it. Memory in bytes, cpu in cores, tasks in processes and threads.
+
+    entry: the function that is a server, for a warm start; command: the program, for a cold one. private: the folder
+    of everybody's own /tmp, None where people share one.
+    """
 
     hub_uid: int
     person_uid: int | None
@@ -44,9 +64,19 @@ class Settings:
     cpu: float | None = None
     tasks: int | None = None
     log_dir: Path | None = None
+    entry: str = "manylab.lab.server:run"
+    nursery_uid: int | None = None
+    nursery_run: Path | None = None
+    nurseries: tuple[Nursery, ...] = ()
+    private: Path | None = None
+    limits: Mapping[str, Mapping[str, Said]] = field(default_factory=dict)
+    total: Mapping[str, int | None] = field(default_factory=dict)
 
 
-_OPTIONAL = {"scopes", "slice", "memory", "cpu", "tasks", "log_dir"}
+_OPTIONAL = {
+    *("scopes", "slice", "memory", "cpu", "tasks", "log_dir", "entry", "nursery_uid", "nursery_run", "nurseries"),
+    *("private", "limits", "total"),
+}
 _KEYS = {f.name for f in fields(Settings)}
 
 
@@ -85,7 +115,7 @@ def parse(data: object) -> Settings:
     if given.pop("version", None) != 1:
         raise ConfigError("version is not 1")
     # `apply` renders this file before the accounts exist, so it names them; who they are is looked up here.
-    for kind in ("hub", "person"):
+    for kind in ("hub", "person", "nursery"):
         if f"{kind}_account" in given:
             given[f"{kind}_uid"] = _uid(given.pop(f"{kind}_account"))
     if unknown := sorted(given.keys() - _KEYS):
@@ -115,8 +145,58 @@ def parse(data: object) -> Settings:
         memory=None if given.get("memory") is None else _number(given, "memory", 1 << 20),
         cpu=_cpu(given.get("cpu")),
         tasks=None if given.get("tasks") is None else _number(given, "tasks", 1),
-        log_dir=None if given.get("log_dir") is None else _path(given["log_dir"], "log_dir"),
+        log_dir=_path_or_none(given, "log_dir"),
+        entry=_match(given.get("entry", Settings.entry), "entry", _FUNCTION),
+        nursery_uid=None if given.get("nursery_uid") is None else _number(given, "nursery_uid", 1),
+        nursery_run=_path_or_none(given, "nursery_run"),
+        nurseries=tuple(_nursery(item) for item in given.get("nurseries") or ()),
+        private=_path_or_none(given, "private"),
+        limits=parse_limits(given.get("limits")),
+        total=_total(given.get("total")),
     )
+
+
+def _path_or_none(given: Mapping[str, Any], key: str) -> Path | None:
+    return None if given.get(key) is None else _path(given[key], key)
+
+
+def _nursery(item: object) -> Nursery:
+    if not isinstance(item, dict) or not {"name", "kind", "command"} <= item.keys() <= _NURSERY_KEYS:
+        raise ConfigError("nurseries is not a list of nurseries")
+    if item["kind"] not in ("server", "kernel"):
+        raise ConfigError("a nursery is neither for servers nor for kernels")
+    modules = [_match(name, "a module", _FUNCTION) for name in item.get("modules") or ()]
+    environment = tuple(sorted(_environment(item.get("environment") or {}).items()))
+    name = _match(item["name"], "the name of a nursery", _WORD)
+    return Nursery(name, item["kind"], _command(item["command"]), tuple(modules), environment)
+
+
+def parse_limits(data: object) -> dict[str, dict[str, Said]]:
+    """{"groups": {name: {"memory": ...}}, "people": {...}}; an absent key is not said, null is no limit."""
+    found: dict[str, dict[str, Said]] = {"groups": {}, "people": {}}
+    if data is None:
+        return found
+    if not isinstance(data, dict) or not data.keys() <= found.keys():
+        raise ConfigError("limits is not an object of groups and people")
+    for kind, entries in data.items():
+        if not isinstance(entries, dict):
+            raise ConfigError(f"limits of {kind} is not an object")
+        for name, said in entries.items():
+            if not isinstance(said, dict) or not said.keys() <= {"memory", "cpu", "tasks"}:
+                raise ConfigError(f"limits of {name!r:.40} are not memory, cpu and tasks")
+            found[kind][name] = {
+                key: _cpu(value) if key == "cpu" else None if value is None else _number(said, key, 1)
+                for key, value in said.items()
+            }
+    return found
+
+
+def _total(data: object) -> dict[str, int | None]:
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise ConfigError("total is not an object")
+    return {key: None if value is None else _number(data, key, 1) for key, value in data.items()}
 
 
 def _uid(account: object) -> int | None:

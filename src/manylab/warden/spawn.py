@@ -1,11 +1,10 @@
-"""From a person and the settings to a running server: the order, the command line, and what the child said."""
+"""From a person and the settings to a process that becomes their server, warm or cold."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import secrets
+import socket
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,34 +13,61 @@ from typing import Any, Final
 
 from manylab.base import names
 from manylab.warden.accounts import Person
-from manylab.warden.child import ABOUT_TO
-from manylab.warden.messages import Refusal, Start
+from manylab.warden.cgroup_files import Limits
+from manylab.warden.messages import Reason, Refusal, Start
+from manylab.warden.nurseries import Nursery
 from manylab.warden.processes import MARKER
 from manylab.warden.settings import Settings
+from manylab.warden.talk import READY, Silent, Talk
 
-_LISTEN: Final = 16 * 1024  # bytes of what a failing start may say
 # What a failing start may say about itself to the hub.
-_CHILD_REASONS: Final = ("no-home", "start-failed", "system-account")
-_OOM_POLICY: Final = 252  # tried with this version of systemd; older ones know the property for services only
+_CHILD_REASONS: Final[dict[str, Reason]] = {"no-home": "no-home", "system-account": "system-account"}
 _SYSTEM_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_PID: Final = 10.0  # seconds for a nursery to fork
+_SENTENCE: Final = 300  # characters
+_BECAME: Final = 30.0  # seconds for a child to become a server; a home on a slow network file system takes its time
+
+
+class NoServer(Exception):
+    """This process will not be a server, and why; not the fault of the person or the site: a cold start may do."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything about one start. order: for the child only, with the token in it."""
+    """Everything about one start. order: for the child only, with the token in it. scope: its name under systemd."""
 
-    argv: tuple[str, ...]
     order: Mapping[str, Any]
     socket: Path
-    scope: str | None
+    scope: str
     marker: str
+    limits: Limits
 
 
-def plan(message: Start, person: Person, settings: Settings, folder: Path, systemd: int = 0) -> Plan:
-    """How to start this server. Pure, but for the random mark of this start. systemd: its version."""
+@dataclass
+class Seat:
+    """A process that waits for its order. process: our own child (cold). nursery: whose child it is (warm)."""
+
+    pid: int
+    talk: Talk
+    process: subprocess.Popen[bytes] | None = None
+    nursery: Nursery | None = None
+
+
+def plan(
+    message: Start,
+    person: Person,
+    settings: Settings,
+    folder: Path,
+    private: Path | None,
+    limits: Limits,
+    processes: int | None,
+) -> Plan:
+    """What to tell the child. Pure, but for the random mark of this start.
+
+    private: the person's folder for /tmp and its like. processes: most of them, where no cgroup holds that.
+    """
     name = names.server_folder(message.server)
     runtime = folder / name
-    socket = runtime / "server.sock"
     marker = secrets.token_hex(8)
     # Later wins: what the hub may say, what root decided, who this is.
     environment = {
@@ -54,9 +80,11 @@ def plan(message: Start, person: Person, settings: Settings, folder: Path, syste
         "SHELL": person.shell or "/bin/sh",
         "PATH": ":".join(settings.path),
         "JUPYTER_RUNTIME_DIR": str(runtime / "jupyter"),
-        "MANYLAB_SOCKET": str(socket),
+        "MANYLAB_SOCKET": str(runtime / "server.sock"),
         MARKER: marker,
     }
+    if settings.nursery_run is not None:
+        environment["MANYLAB_KERNELS"] = str(settings.nursery_run)
     order = {
         "uid": person.uid,
         "gid": person.gid,
@@ -65,79 +93,79 @@ def plan(message: Start, person: Person, settings: Settings, folder: Path, syste
         "folder": str(folder),
         "name": name,
         "command": list(settings.command),
+        "entry": settings.entry,
         "env": environment,
-        "memory": settings.memory,
-        "cpu": settings.cpu,
-        "tasks": settings.tasks,
+        "private": None if private is None else str(private),
+        "processes": processes,
     }
-    child = (str(settings.python), "-I", "-m", "manylab.warden.child")
-    if settings.scopes is None:
-        return Plan(child, order, socket, None, marker)
     scope = f"manylab-server-{person.name}-{name}-{marker[:8]}.scope"
-    return Plan((*scope_command(scope, person.name, settings, systemd), *child), order, socket, scope, marker)
+    return Plan(order, runtime / "server.sock", scope, marker, limits)
 
 
-def scope_command(scope: str, person: str, settings: Settings, systemd: int) -> tuple[str, ...]:
-    """systemd-run: the unit exists before the program runs, and the program keeps the pid (--scope)."""
-    limits = [f"--property=MemoryMax={settings.memory}"] if settings.memory else []
-    limits += [f"--property=CPUQuota={round(settings.cpu * 100)}%"] if settings.cpu else []
-    limits += [f"--property=TasksMax={settings.tasks}"] if settings.tasks else []
-    # A kernel that used up the memory is ended; without this the whole server would be, with every other notebook.
-    limits += ["--property=OOMPolicy=continue"] if systemd >= _OOM_POLICY else []
-    place = [f"--slice={settings.slice}"] if settings.slice else []
-    return (
-        *("systemd-run", "--scope", "--quiet", "--collect", f"--unit={scope}", *place, *limits),
-        *("--property=TimeoutStopSec=5s", f"--description=manylab server of {person}", "--"),
-    )
+async def warm(nursery: Nursery) -> Seat:
+    """A child of the nursery. Raises NoServer."""
+    if (connection := nursery.connect()) is None:
+        raise NoServer("the nursery does not answer")
+    talk = Talk(connection)
+    try:
+        said = await talk.object(_PID)
+        pid = int(said["pid"])
+    except (Silent, KeyError, TypeError, ValueError):
+        talk.close()
+        raise NoServer("the nursery gave no child") from None
+    nursery.expect(pid)
+    return Seat(pid, talk, nursery=nursery)
 
 
-def systemd_version() -> int:
-    """The version of systemd, 0 when it cannot be told. Blocks."""
-    with contextlib.suppress(OSError, subprocess.TimeoutExpired, ValueError, IndexError):
-        done = subprocess.run(["systemctl", "--version"], capture_output=True, text=True, timeout=10, check=False)
-        return int(done.stdout.split()[1])  # "systemd 252 (252.39-1~deb12u2)"
-    return 0
+def cold(settings: Settings, output: int | None) -> Seat:
+    """A new interpreter; fork and exec at once. output: its log. Not an asyncio process: those die with the loop."""
+    ours, theirs = socket.socketpair()
+    try:
+        child = subprocess.Popen(
+            (str(settings.python), "-I", "-m", "manylab.warden.child"),
+            stdin=theirs.fileno(),
+            # 2 is the journal's socket under systemd. Elsewhere it may be a pipe that breaks one day: hence log_dir.
+            stdout=2 if output is None else output,
+            stderr=2 if output is None else output,
+            env={"PATH": _SYSTEM_PATH, "LANG": "C.UTF-8"},
+            cwd="/",
+        )
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+    return Seat(child.pid, Talk(ours), process=child)
 
 
-def launch(plan: Plan, log: int | None) -> subprocess.Popen[bytes]:
-    """The child, which waits for its order; fork and exec at once. Not an asyncio process: those die with the loop."""
-    return subprocess.Popen(
-        plan.argv,
-        stdin=subprocess.PIPE,
-        # 2 is the journal's socket under systemd. Elsewhere it may be a pipe that breaks one day: set log_dir there.
-        stdout=2 if log is None else log,
-        stderr=subprocess.PIPE,
-        env={"PATH": _SYSTEM_PATH, "LANG": "C.UTF-8"},
-        cwd="/",
-        start_new_session=True,
-    )
+async def give(seat: Seat, order: Mapping[str, Any], output: int | None) -> None:
+    """Give the order and wait until the process is the person's. Raises Refusal, or NoServer for a warm one."""
+    try:
+        await seat.talk.send(dict(order), () if seat.nursery is None else (2 if output is None else output,))
+        said = await seat.talk.object(_BECAME)
+    except Silent:
+        sentence = "the server's process ended, or did not become the person in time"
+        if seat.nursery is not None:
+            raise NoServer(sentence) from None
+        raise Refusal("start-failed", f"the server could not be started: {sentence}") from None
+    if said.get("became") is True:
+        return
+    reason = _CHILD_REASONS.get(str(said.get("reason")), "start-failed")
+    message = str(said.get("message", "its process said something unknown"))
+    if seat.nursery is not None and reason == "start-failed":
+        raise NoServer(message)
+    raise Refusal(reason, message)
 
 
-def converse(process: subprocess.Popen[bytes], order: Mapping[str, Any]) -> str:
-    """Give the child its order and hear it out. Blocks until it is the server or has failed: run in a thread."""
-    assert process.stdin is not None
-    assert process.stderr is not None
-    with process.stdin, process.stderr:
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.write(json.dumps(order).encode())
-            process.stdin.close()
-        said = bytearray()
-        # Read to the end even when it says too much, or it would wait for ever.
-        while data := os.read(process.stderr.fileno(), 4096):
-            said += data[: _LISTEN - len(said)]
-    return said.decode(errors="replace")
+async def answers(seat: Seat, seconds: float) -> str | None:
+    """None when the server says, within this time, that one can connect; else what it said instead, or "".
 
-
-def judge(said: str) -> Refusal | None:
-    """None when the server was reached, else why not. Pure."""
-    lines = said.strip().splitlines()
-    if lines and lines[-1] == ABOUT_TO:
-        return None
-    with contextlib.suppress(ValueError, AttributeError):
-        answer = json.loads(lines[-1]) if lines else {}
-        reason, message = answer.get("reason"), answer.get("message")
-        if reason in _CHILD_REASONS and isinstance(message, str):
-            return Refusal(reason, message)
-    # Not the child's words, so those of systemd-run or of a Python that could not even import it.
-    text = lines[-1][:300] if lines else "it ended without a word"
-    return Refusal("start-failed", f"the server could not be started: {text}")
+    What is said here comes from a process of the person's, and is told to nobody else.
+    """
+    try:
+        said = await seat.talk.line(seconds)
+        return None if said == READY else str(json.loads(said)["message"])[:_SENTENCE]
+    except (Silent, ValueError, KeyError, TypeError, RecursionError):
+        return ""
+    finally:
+        seat.talk.close()

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from manylab.cli.doctor import accounts, database, environments, files, machine, network, people, python, services, tls
+from manylab.cli.doctor import (
+    accounts,
+    database,
+    environments,
+    files,
+    limits,
+    machine,
+    network,
+    people,
+    python,
+    services,
+    tls,
+)
 from manylab.cli.doctor.table import TABLE, Check
 
 # First what everything else stands on.
 GROUPS = {
     machine: "The machine",
+    limits: "Limits",
     python: "Python and the program",
     files: "Configuration and secrets",
     accounts: "The group and its accounts",

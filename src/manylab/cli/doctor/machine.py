@@ -1,4 +1,4 @@
-"""The machine itself: disks, memory, clock, terminals, limits."""
+"""The machine itself: disks, memory, clock, terminals."""
 
 from __future__ import annotations
 
@@ -145,31 +145,6 @@ def memory_limit(scene: Scene) -> Iterator[Finding]:
     limit, total = scene.config.servers.memory, psutil.virtual_memory().total
     if limit is not None and limit > total:
         yield warning(f"servers.memory is {limit / GIB:.1f} GiB and the machine has {total / GIB:.1f} GiB")
-
-
-def unenforced(memory: object, cpu: object, systemd: bool) -> list[str]:
-    """Limits that are set and that nothing holds people to. Pure."""
-    wanted = {"servers.memory": memory, "servers.cpu": cpu}
-    return [] if systemd else [name for name, value in wanted.items() if value is not None]
-
-
-@check(
-    "limits-unenforced",
-    "Limits of memory and processors are really held",
-    why=(
-        "Limits of a whole server (with all its kernels) are held by control groups, which systemd manages; without "
-        "them one person can take everything."
-    ),
-    mend=(
-        "run the site where systemd is process 1 (on WSL: [boot] systemd=true in /etc/wsl.conf), or unset the "
-        "limit: manylab config unset servers.memory"
-    ),
-)
-def limits_unenforced(scene: Scene) -> Iterator[Finding]:
-    servers = scene.config.servers
-    systemd = scene.layout.system and scene.site.facts.systemd_runs
-    if left := unenforced(servers.memory, servers.cpu, systemd):
-        yield warning(f"{' and '.join(left)} cannot be enforced: systemd does not run here")
 
 
 def from_the_future(times: dict[Path, float], now: float) -> list[Path]:

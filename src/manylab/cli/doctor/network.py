@@ -99,13 +99,19 @@ def settled(scene: Scene, servers: Iterable[Mapping[str, Any]]) -> list[Mapping[
     return [one for one in servers if float(one["since"]) < latest]
 
 
-def missing_routes(have: Iterable[str], base_url: str, servers: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Paths that should have a route and have none: the hub's, and each running server's. Pure."""
-    known = {"/" + path.strip("/") for path in have}
+def missing_routes(
+    have: Iterable[str], base_url: str, servers: Iterable[Mapping[str, Any]], *, subdomains: bool = False
+) -> list[str]:
+    """Paths that should have a route and have none: the hub's, and each running server's. Pure.
+
+    subdomains: a route begins with a host, and the hub's one is for all hosts.
+    """
+    paths = [path.strip("/") for path in have]
+    known = {"/" + (path.partition("/")[2] if subdomains else path) for path in paths}
     base = base_url.strip("/")
     root = f"/{base}" if base else ""
     wanted = [
-        root or "/",
+        "/" if subdomains else root or "/",
         *(f"{root}/user/{one['user']}" + (f"/{one['server']}" if one["server"] else "") for one in servers),
     ]
     return [path for path in wanted if path not in known]
@@ -125,7 +131,8 @@ def proxy_routes(scene: Scene) -> Iterator[Finding]:
     except (OSError, ValueError, http.client.HTTPException) as error:
         yield problem(f"the proxy's API does not answer: {error}")
         return
-    left = missing_routes(found, str(scene.config.http.base_url), settled(scene, servers))
+    site = scene.config.http
+    left = missing_routes(found, str(site.base_url), settled(scene, servers), subdomains=site.subdomains)
     if not found:
         yield problem("the proxy has no routes at all")
     elif left:

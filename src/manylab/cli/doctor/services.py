@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import contextlib
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path
 
 from manylab.base.errors import WardenUnavailable
 from manylab.cli.doctor.scene import Scene, Skip
@@ -94,13 +97,19 @@ def warden_silent(scene: Scene) -> Iterator[Finding]:
         yield problem(f"the warden refuses to list servers: {answer.get('message', '')}")
 
 
-def orphans(marks: Mapping[int, str], known: Iterable[int]) -> list[int]:
-    """Processes with the mark of a start that none of the known servers has.
+def orphans(marks: Mapping[int, str], known: Collection[str]) -> list[int]:
+    """Processes with a mark that is none of a known server's. marks: by pid, of every process with one. Pure."""
+    return sorted(pid for pid, mark in marks.items() if mark not in known)
 
-    marks: by pid, of every process with one. Pure.
-    """
-    alive = {marks[pid] for pid in known if pid in marks}
-    return sorted(pid for pid, mark in marks.items() if mark not in alive)
+
+def _marks_of(registry: Path, servers: Iterable[int]) -> set[str]:
+    """From the warden's notes: the environment that a warm server was forked with says nothing about it."""
+    wanted, found = set(servers), set()
+    for path in registry.glob("*.json"):
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            note = json.loads(path.read_text(encoding="utf-8"))
+            found |= {str(note["marker"])} if note["pid"] in wanted else set()
+    return found
 
 
 @check(
@@ -118,7 +127,7 @@ def server_orphaned(scene: Scene) -> Iterator[Finding]:
     if not scene.parts.running and scene.parts.code == DEAD:
         raise Skip("the site is dead; what runs cannot be told from what should (see part-down)")
     known = [int(one["pid"]) for one in scene.servers] if scene.parts.running else []
-    for pid in orphans(marks, known):
+    for pid in orphans(marks, _marks_of(scene.layout.registry, known)):
         yield warning(f"process {pid} of {_owner(pid)} is left of a server that is no more", f"sudo kill {pid}")
 
 

@@ -12,7 +12,9 @@ from manylab.cli.doctor.scene import Scene, Skip
 from manylab.cli.look import processes, versions
 from manylab.cli.look.follow import printable
 from manylab.cli.look.parts import RUNNING, UNKNOWN
-from manylab.model.hub import local_url
+from manylab.config.values import size_text
+from manylab.lab.memory import meter
+from manylab.model.hub import address, local_url
 from manylab.system.http import status_of
 
 # All of `status` should take less than a second, whatever hangs.
@@ -33,10 +35,10 @@ def observe(scene: Scene) -> tuple[dict[str, Any], int]:
         )
         return {**data, "code": UNKNOWN}, UNKNOWN
     try:
-        address = local_url(scene.config)
-        data["address"] = address
+        local = local_url(scene.config)
+        data["address"] = address(scene.config)
         if parts.running:
-            data["answers"] = status_of(f"{address}hub/health", timeout=_ANSWERS_WITHIN) == 200
+            data["answers"] = status_of(f"{local}hub/health", timeout=_ANSWERS_WITHIN) == 200
     except Skip as reason:
         data["unknown"].append(str(reason))
     try:
@@ -71,9 +73,18 @@ def _servers(scene: Scene, unknown: list[str]) -> list[dict[str, Any]]:
             "pid": one["pid"],
             "since": one["since"],
             "memory": used.get(int(one["pid"])),
+            **_limits(int(one["pid"])),
         }
         for one in found
     ]
+
+
+def _limits(pid: int) -> dict[str, Any]:
+    """From the counters of the machine's kernel, which nobody but root can change."""
+    counters = meter(pid)
+    if not counters.caged:
+        return {"memory_limit": None, "ended_for_memory": 0}
+    return {"memory_limit": counters.limit(), "ended_for_memory": counters.read().kills}
 
 
 def as_text(data: Mapping[str, Any], now: float) -> str:
@@ -103,6 +114,7 @@ def as_text(data: Mapping[str, Any], now: float) -> str:
             "",
             *table([("USER", "SERVER", "PID", "SINCE", "MEMORY"), *(_row(one, now) for one in data["servers"])]),
         ]
+        lines += [ended(one) for one in data["servers"] if one.get("ended_for_memory")]
     elif data.get("servers") is not None and data["code"] == RUNNING:
         lines.append("servers     none")
     lines += [f"not known: {reason}" for reason in data["unknown"]]
@@ -111,7 +123,17 @@ def as_text(data: Mapping[str, Any], now: float) -> str:
 
 def _row(one: Mapping[str, Any], now: float) -> tuple[str, ...]:
     memory = "gone" if one["memory"] is None else f"{one['memory'] / (1 << 20):.0f} MiB"
+    if one.get("memory_limit"):
+        memory += f" of {size_text(one['memory_limit'])}"
     return one["user"], one["server"] or "(default)", str(one["pid"]), f"{duration(now - one['since'])} ago", memory
+
+
+def ended(one: Mapping[str, Any]) -> str:
+    """What became of somebody who used up their memory. Pure."""
+    name, count = one["user"] + (f"/{one['server']}" if one["server"] else ""), one["ended_for_memory"]
+    what = "1 kernel or other process" if count == 1 else f"{count} kernels or other processes"
+    limit = f"limit {size_text(one['memory_limit'])}" if one.get("memory_limit") else "no limit of their own"
+    return f"{name}: {what} ended for memory ({limit})"
 
 
 def _names(people: Sequence[str], most: int = 12) -> str:

@@ -1,0 +1,123 @@
+"""The hub's socket is open to every account of the machine, as people's servers report to it: nobody may fill it up.
+
+Who is at the other end comes from the kernel (SO_PEERCRED). The proxy, root and the hub itself connect as often as they
+like; every other account has a number of connections at a time, and one more is closed at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import resource
+import socket
+import struct
+import time
+from collections import Counter
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import Any, Final
+
+log = logging.getLogger("manylab.hub")
+
+# A server has one or two connections now and then; a person with dozens of named servers has room.
+MOST: Final = 64
+# Seconds for a whole request to arrive, and between two on one connection. Tornado's own is an hour.
+PATIENCE: Final = 60.0
+# Connections that wait to be looked at. When they are too many the next one fails at once (a unix socket never waits),
+# and the proxy says "503"; JupyterHub asks for 128, which a class that arrives in the same second exceeds.
+BACKLOG: Final = 4096
+_SAY_EVERY: Final = 60.0  # seconds between two lines of log about the same account
+_SUBORDINATES: Final = Path("/etc/subuid")
+
+
+class Doors:
+    """Counts connections. free: accounts without a limit."""
+
+    def __init__(self, free: Collection[int], most: int = MOST, subordinates: Path = _SUBORDINATES) -> None:
+        self._free = frozenset(free)
+        self._most = most
+        self._subordinates = subordinates
+        self._open: Counter[int | str] = Counter()
+        self._said: dict[int | str, float] = {}
+
+    def guard(self, server: Any) -> Any:
+        """Have tornado's HTTPServer ask here before it serves a connection."""
+        serve, add_socket = server.handle_stream, server.add_socket
+
+        def add(listening: socket.socket) -> None:
+            listening.listen(BACKLOG)
+            add_socket(listening)
+
+        server.add_socket = add
+
+        def handle(stream: Any, address: Any) -> Any:
+            uid = peer_uid(stream.socket)
+            if uid in self._free:
+                return serve(stream, address)
+            account = owner(uid, _lines(self._subordinates))
+            if not self.enter(account):
+                stream.close()
+                return None
+            close = stream.close_fd
+
+            def close_fd() -> None:  # tornado calls it exactly once for each stream, however that ends
+                self.leave(account)
+                close()
+
+            stream.close_fd = close_fd
+            return serve(stream, address)
+
+        server.handle_stream = handle
+        server.conn_params.header_timeout = PATIENCE
+        server.conn_params.body_timeout = PATIENCE
+        return server
+
+    def enter(self, account: int | str) -> bool:
+        """Whether one more connection of this account may stay; call `leave` for each that did."""
+        if self._open[account] >= self._most:
+            now = time.monotonic()
+            if now - self._said.get(account, -_SAY_EVERY) >= _SAY_EVERY:
+                self._said[account] = now
+                log.warning("account %s has %d connections to the hub open; more are closed", account, self._most)
+            return False
+        self._open[account] += 1
+        return True
+
+    def leave(self, account: int | str) -> None:
+        """One connection of this account has ended."""
+        self._open[account] -= 1
+        if not self._open[account]:
+            del self._open[account]
+
+
+def owner(uid: int, subordinates: Iterable[str]) -> int | str:
+    """Whose connections this account's count as. subordinates: the lines of /etc/subuid. Pure.
+
+    With user namespaces one person can be 65536 uids more; together they are that one person.
+    """
+    for line in subordinates:
+        name, _, numbers = line.strip().partition(":")
+        first, _, count = numbers.partition(":")
+        if first.isdigit() and count.isdigit() and int(first) <= uid < int(first) + int(count):
+            return int(name) if name.isdigit() else f"subordinates of {name}"
+    return uid
+
+
+def peer_uid(connection: socket.socket) -> int:
+    """The account at the other end of a unix socket."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("iII"))
+    return int(struct.unpack("iII", credentials)[1])
+
+
+def more_files() -> int:
+    """Let this process open as many files as it may have (setrlimit(2)); returns how many that are."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(errors="replace").splitlines()
+    except OSError:
+        return []

@@ -1,0 +1,165 @@
+"""Tells people when a kernel was ended because memory ran out, under the cell that ran.
+
+Jupyter itself says only that the kernel "appears to have died" (notebook#2429). The kernel manager looks at what the
+machine counted; the connection to each browser says it, as if the kernel had written it to its standard error, so that
+it stays in the notebook. Where no cell ran (another notebook took the memory, and this kernel was the largest), or no
+browser was there, it is said under the cell that runs next.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jupyter_client.ioloop import AsyncIOLoopKernelRestarter
+from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebsocketConnection
+from jupyter_server.services.kernels.kernelmanager import ServerKernelManager
+from traitlets import Type
+
+from manylab.lab import memory, sentences
+
+# Added to a kernel's size, in thousandths of the limit, when the machine's kernel looks for what to end (proc(5)). The
+# server has 100 from its start.
+_SCORE = "500"
+
+
+@dataclass(frozen=True, eq=False)
+class Ended:
+    """One end of one kernel, in words."""
+
+    text: str
+
+
+class Watch(AsyncIOLoopKernelRestarter):  # type: ignore[misc]
+    """Jupyter's restarter, which looks every 3 s whether the kernel is there; reads the counters just before."""
+
+    async def poll(self) -> None:
+        alive = await self.kernel_manager.look_at_memory()
+        await super().poll()
+        self.kernel_manager.heard(alive)
+
+
+class ExplainedKernelManager(ServerKernelManager):  # type: ignore[misc]
+    """A kernel whose end for memory is known. running: header of the request of the cell that runs now, {} if none."""
+
+    restarter_class = Type(default_value=Watch, klass="jupyter_client.ioloop.IOLoopKernelRestarter")
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.running: dict[str, Any] = {}
+        self.unsaid: Ended | None = None  # what is still to be said about the kernel that ended
+        self.told = False
+        self._meter: memory.Meter | None = None
+        self._before = memory.Reading()
+        self._kept = False
+
+    def start_restarter(self) -> None:
+        if self._meter is None:
+            self._meter = memory.meter()
+        self._before = self._meter.read()
+        _end_first(getattr(self.provisioner, "pid", None))
+        super().start_restarter()
+
+    async def look_at_memory(self) -> bool:
+        """Whether the kernel is alive; if not, compare with the look before: had memory run out when it ended?"""
+        if self._meter is None or self.provisioner is None:
+            return True
+        # Read first: a kernel that ends in between is then seen the next time.
+        now = self._meter.read()
+        status = await self.provisioner.poll()
+        before = self._before
+        # How a warm kernel ended is heard from its nursery, perhaps only at the next look: keep what is compared with.
+        self._kept = status is None and now.kills > before.kills and not self._kept
+        if not self._kept:
+            self._before = now
+        if status is None:
+            return True
+        why = memory.cause(before, now, status if isinstance(status, int) else None, caged=self._meter.caged)
+        if why is not None:
+            self.ended(memory.Ending(why, self._meter.limit(), self._meter.used(), time.time()))
+        return False
+
+    def heard(self, alive: bool) -> None:
+        """All browsers that are there have heard what there was to say."""
+        if self.told:
+            self.unsaid, self.told = None, False
+        if not alive:
+            self.running = {}
+
+    def ended(self, ending: memory.Ending) -> None:
+        """Log it, keep the sentence for the browsers, and end what the kernel had started: it holds memory, too."""
+        _end_group(getattr(self.provisioner, "pgid", None))
+        used, limit = (sentences.size(amount) if amount else "unknown" for amount in (ending.used, ending.limit))
+        whose = "the server's limit" if ending.cause == "server" else "the memory of the machine"
+        text = "kernel %s was ended for memory: %s is used up (this server: used %s, limit %s)"
+        self.log.warning(text, self.kernel_id, whose, used, limit)
+        chosen = os.environ.get("JUPYTERLAB_SETTINGS_DIR")
+        language = sentences.language(Path(chosen) if chosen else None, os.environ)
+        self.unsaid = Ended(sentences.out_of_memory(ending, language))
+
+
+class ExplainingConnection(ZMQChannelsWebsocketConnection):  # type: ignore[misc]
+    """One browser's connection to one kernel."""
+
+    _said: Ended | None = None
+
+    def handle_outgoing_message(self, stream: Any, outgoing_msg: list[Any]) -> None:
+        super().handle_outgoing_message(stream, outgoing_msg)
+        state, request = self._state_of_a_cell(outgoing_msg)
+        if state == "busy":
+            self.kernel_manager.running = request
+            self._say(request)
+        elif state == "idle":
+            self.kernel_manager.running = {}
+
+    def on_kernel_restarted(self) -> None:
+        self._last_words()
+        super().on_kernel_restarted()
+
+    def on_restart_failed(self) -> None:
+        self._last_words()
+        super().on_restart_failed()
+
+    def _last_words(self) -> None:
+        """Before the Lab hears of the end: it then forgets the cells that ran."""
+        request = getattr(self.kernel_manager, "running", {})
+        iopub = self.channels.get("iopub")
+        if iopub is not None and not iopub.closed():
+            iopub.flush()  # what the kernel still wrote comes first
+        if request:
+            self._say(request)
+
+    def _say(self, request: dict[str, Any]) -> None:
+        ended = getattr(self.kernel_manager, "unsaid", None)
+        if ended is not None and ended is not self._said:
+            self._said = ended
+            self.kernel_manager.told = True
+            self.write_stderr(ended.text, request)
+
+    def _state_of_a_cell(self, message: list[Any]) -> tuple[str, dict[str, Any]]:
+        """ "busy" or "idle", and the header of the request, when the message says that about a cell."""
+        _, fed = self.session.feed_identities(message)
+        # Signature, header, parent, metadata, content. Looked at as bytes first: most messages are something else.
+        if len(fed) < 5 or b'"status"' not in bytes(fed[1]) or b'"execute_request"' not in bytes(fed[2]):
+            return "", {}
+        content, request = self.session.unpack(fed[4]), self.session.unpack(fed[2])
+        return str(content.get("execution_state", "")), request
+
+
+def _end_first(pid: int | None) -> None:
+    """When memory runs out, this process goes, and not the server that started it."""
+    with contextlib.suppress(OSError):
+        if pid:
+            Path(f"/proc/{pid}/oom_score_adj").write_text(_SCORE, encoding="ascii")
+
+
+def _end_group(number: int | None) -> None:
+    """As a kernel that is shut down does with its children itself."""
+    with contextlib.suppress(OSError):
+        if number and number != os.getpgrp():
+            os.killpg(number, signal.SIGKILL)

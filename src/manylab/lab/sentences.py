@@ -1,0 +1,87 @@
+"""What is said to people under a cell, in their Lab's language."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import json5
+
+from manylab.lab.memory import Ending
+
+# Where JupyterLab keeps the language that its owner chose from the Settings menu.
+_LOCALE = "@jupyterlab/translation-extension/plugin.jupyterlab-settings"
+
+_ENGLISH = {
+    "server": (
+        "Out of memory at {when}: your server, with all its notebooks and terminals, used {used}, and its limit is "
+        "{limit}."
+    ),
+    "server-unknown": (
+        "Out of memory at {when}: your server, with all its notebooks and terminals, has reached its limit of memory."
+    ),
+    "machine": "Out of memory at {when}: the machine ran out of memory, which all people's servers share.{own}",
+    "own": " Your server used {used}.",
+    "rest": (
+        "The kernel of this notebook was ended because of that, and starts again; its variables are gone. Your files, "
+        "your server and your other notebooks are not affected.\n"
+        "What helps: read less data at once, delete large variables you no longer need, shut down other kernels (in "
+        "the side bar: Running Terminals and Kernels)"
+    ),
+    "server-end": ", or ask the administrator for a higher limit.",
+    "machine-end": "; try again later, or tell the administrator.",
+}
+_CHINESE = {
+    "server": "{when} 内存不足：您的服务器（包括其中所有的笔记本和终端）使用了 {used} 内存，上限为 {limit}。",
+    "server-unknown": "{when} 内存不足：您的服务器（包括其中所有的笔记本和终端）已达到内存上限。",
+    "machine": "{when} 内存不足：这台机器的内存已经用尽，它由所有用户的服务器共用。{own}",
+    "own": "您的服务器使用了 {used}。",
+    "rest": (
+        "因此，本笔记本的内核被结束，并会自动重新启动；其中的变量已经丢失。您的文件、服务器和其他笔记本不受影响。\n"
+        "建议：一次少读入一些数据，删除不再需要的大变量，关闭其他内核（侧边栏“正在运行终端和内核”）"
+    ),
+    "server-end": "，或请管理员提高上限。",
+    "machine-end": "；请稍后再试，或告知管理员。",
+}
+
+
+def out_of_memory(ending: Ending, language: str) -> str:
+    """Why the kernel ended and what to do, in "zh" or "en". Pure, but for the time zone."""
+    said = _CHINESE if language == "zh" else _ENGLISH
+    used = size(ending.used) if ending.used is not None else ""
+    when = time.strftime("%H:%M", time.localtime(ending.when))
+    if ending.cause == "machine":
+        first = said["machine"].format(when=when, own=said["own"].format(used=used) if used else "")
+    elif ending.limit is None or not used:
+        first = said["server-unknown"].format(when=when)
+    else:
+        first = said["server"].format(when=when, used=used, limit=size(ending.limit))
+    space = "" if language == "zh" else " "
+    return f"{first}{space}{said['rest']}{said[f'{ending.cause}-end']}"
+
+
+def size(amount: int) -> str:
+    """Bytes for people, in the units of manylab.toml: 2147483648 -> "2 GB", 1610612736 -> "1.5 GB"."""
+    if amount >= 1 << 30:
+        return f"{amount / (1 << 30):.2f}".rstrip("0").rstrip(".") + " GB"
+    return f"{amount / (1 << 20):.0f} MB"
+
+
+def language(user_settings: Path | None, environ: Mapping[str, str]) -> str:
+    """Either "zh" or "en": the Lab's own setting, else the site's, else the machine's."""
+    for locale in (_chosen(user_settings), environ.get("MANYLAB_LANGUAGE"), environ.get("LANG")):
+        if locale and locale not in ("default", "auto"):
+            return "zh" if locale.lower().startswith("zh") else "en"
+    return "en"
+
+
+def _chosen(user_settings: Path | None) -> str | None:
+    if user_settings is None:
+        return None
+    try:
+        found = json5.loads((user_settings / _LOCALE).read_text(encoding="utf-8"))
+    except Exception:  # json5 raises more than ValueError; and whatever is wrong here, the Lab shows its default
+        return None
+    locale = found.get("locale") if isinstance(found, dict) else None
+    return locale if isinstance(locale, str) else None

@@ -1,0 +1,263 @@
+"""The nurseries of a site: started, kept alive, replaced when their environment changes, asked for a child."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import pwd
+import secrets
+import socket
+import subprocess
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, Final
+
+from manylab.warden import folders
+from manylab.warden.settings import Nursery as Spec
+from manylab.warden.settings import Settings
+
+log = logging.getLogger("manylab.warden")
+
+SERVERS: Final = "server"  # the name of the one that servers are forked from
+_READY: Final = 120.0  # seconds for all imports, on a machine that is busy starting
+_PATIENCE: Final = (1.0, 2.0, 5.0, 15.0, 60.0)  # seconds before it is tried again, one after another
+_EXIT: Final = 2.0  # seconds for a nursery to say how its child ended
+_MESSAGE: Final = 4096
+
+
+class Nursery:
+    """One process that forks. `ready` once its socket takes connections; `ended` when it is gone."""
+
+    def __init__(self, spec: Spec, path: Path) -> None:
+        self.spec = spec
+        self.path = path
+        self.ready = asyncio.Event()
+        self.ended = asyncio.Event()
+        self.retired = False
+        self._exits: dict[int, asyncio.Future[int]] = {}
+        self._control: socket.socket | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid if self._process is not None else 0
+
+    def start(self, settings: Settings, place: Path) -> None:
+        """Bind the socket, where only root can, and start the process. Raises OSError."""
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            self._bind(listener)
+            uid, gid = _account(settings)
+            trusted = os.geteuid() if self.spec.kind == "server" else None
+            said = {
+                "name": self.spec.name,
+                "kind": self.spec.kind,
+                "modules": list(self.spec.modules),
+                "peers": trusted if settings.person_uid is None else os.geteuid(),
+                "min_uid": settings.min_uid,
+                "refuse": [settings.hub_uid, uid, 65534],
+                "warden": str(place),
+            }
+            launch = (str(settings.python), "-I", "-m", "manylab.warm.launch")
+            numbers = (str(uid), str(gid), str(listener.fileno()), str(theirs.fileno()))
+            self._process = subprocess.Popen(
+                (*launch, *numbers, "--", *self.spec.command, json.dumps(said)),
+                stdin=subprocess.DEVNULL,
+                stdout=2,
+                stderr=2,
+                cwd="/",
+                env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", **dict(self.spec.environment)},
+                pass_fds=(listener.fileno(), theirs.fileno()),
+                start_new_session=True,
+            )
+        except BaseException:
+            ours.close()
+            self.path.unlink(missing_ok=True)
+            raise
+        finally:
+            listener.close()
+            theirs.close()
+        ours.setblocking(False)
+        self._control = ours
+        asyncio.get_running_loop().add_reader(ours, self._hear)
+
+    def _bind(self, listener: socket.socket) -> None:
+        before = os.umask(0o077)
+        try:
+            self.path.unlink(missing_ok=True)
+            listener.bind(str(self.path))
+        finally:
+            os.umask(before)
+        # Kernels are asked for by people's servers; who may have one is decided by what the kernel says of the peer.
+        self.path.chmod(0o600 if self.spec.kind == "server" else 0o666)
+
+    def _hear(self) -> None:
+        assert self._control is not None
+        try:
+            data = self._control.recv(_MESSAGE)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._gone()
+            return
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            said = json.loads(data)
+            if said.get("ready") is True:
+                self.ready.set()
+            elif "exit" in said:
+                future = self._exits.setdefault(int(said["exit"]), asyncio.get_running_loop().create_future())
+                if not future.done():
+                    future.set_result(int(said["status"]))
+
+    def _gone(self) -> None:
+        assert self._control is not None
+        asyncio.get_running_loop().remove_reader(self._control)
+        self._control.close()
+        self._control = None
+        self.path.unlink(missing_ok=True)
+        self.ended.set()
+        for future in self._exits.values():
+            future.cancel()
+
+    def expect(self, pid: int) -> None:
+        """Remember how this child ends, for `exit_of`."""
+        self._exits.setdefault(pid, asyncio.get_running_loop().create_future())
+
+    async def exit_of(self, pid: int) -> int | None:
+        """How this child ended, negative for a signal; None when nobody knows (the nursery is gone)."""
+        future = self._exits.get(pid)
+        if future is None:
+            return None
+        with contextlib.suppress(asyncio.TimeoutError, TimeoutError, asyncio.CancelledError):
+            await asyncio.wait_for(asyncio.shield(future), _EXIT)
+        self._exits.pop(pid, None)
+        return future.result() if future.done() and not future.cancelled() else None
+
+    def connect(self) -> socket.socket | None:
+        """A connection that a new child will answer; None when there is no such nursery now."""
+        if not self.ready.is_set() or self.ended.is_set() or self.retired:
+            return None
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.setblocking(False)
+        try:
+            connection.connect(str(self.path))
+        except OSError:  # BlockingIOError: more wait than its queue holds
+            connection.close()
+            return None
+        return connection
+
+    def retire(self) -> None:
+        """No more children; those that are there go on, and the process with them, to tell how they end."""
+        if not self.retired:
+            self.retired = True
+            self.path.unlink(missing_ok=True)
+            if self._control is not None:
+                with contextlib.suppress(OSError):
+                    self._control.shutdown(socket.SHUT_WR)
+
+    def reap(self) -> bool:
+        """Whether the process is gone, and waited for."""
+        return self._process is None or self._process.poll() is not None
+
+
+def _account(settings: Settings) -> tuple[int, int]:
+    """uid and gid to become; 0 to stay what we are (a site of one ordinary user)."""
+    if os.geteuid() != 0 or settings.nursery_uid is None:
+        return 0, 0
+    return settings.nursery_uid, pwd.getpwuid(settings.nursery_uid).pw_gid
+
+
+class Nurseries:
+    """Every nursery that the settings ask for. All methods run in the event loop."""
+
+    def __init__(self, place: Path) -> None:
+        self._place = place
+        self._now: dict[str, Nursery] = {}
+        self._keepers: dict[str, tuple[Spec, asyncio.Task[None]]] = {}
+        self._all: set[Nursery] = set()
+
+    def keep(self, settings: Settings) -> None:
+        """Have exactly the nurseries of these settings; what is there already and right is left alone."""
+        wanted = {spec.name: spec for spec in settings.nurseries} if settings.nursery_run is not None else {}
+        for name, (spec, task) in list(self._keepers.items()):
+            if wanted.get(name) != spec:
+                task.cancel()
+                del self._keepers[name]
+                if (nursery := self._now.get(name)) is not None and name not in wanted:
+                    nursery.retire()
+        for name, spec in wanted.items():
+            if name not in self._keepers:
+                self._keepers[name] = (spec, _task(self._look_after(spec, settings)))
+
+    def retire(self) -> None:
+        """No more children from any of them; the warden ends."""
+        for _, task in self._keepers.values():
+            task.cancel()
+        for nursery in self._all:
+            nursery.retire()
+
+    def get(self, spec_name: str, settings: Settings) -> Nursery | None:
+        """The nursery of this name, if it is what the settings ask for and answers."""
+        nursery = self._now.get(spec_name)
+        if nursery is None or nursery.spec not in settings.nurseries or nursery.retired:
+            return None
+        return nursery
+
+    def pids(self) -> set[int]:
+        """Every nursery's process, the retired ones too."""
+        return {nursery.pid for nursery in self._all if not nursery.reap()}
+
+    async def _look_after(self, spec: Spec, settings: Settings) -> None:
+        assert settings.nursery_run is not None
+        folders.own(settings.nursery_run, 0o755)
+        tries = 0
+        while True:
+            nursery = Nursery(spec, settings.nursery_run / f".{spec.name}-{secrets.token_hex(4)}")
+            try:
+                await self._one_life(nursery, settings)
+            finally:
+                nursery.retire()
+            tries = 0 if nursery.ready.is_set() else tries + 1
+            pause = _PATIENCE[min(tries, len(_PATIENCE) - 1)]
+            log.warning("the nursery %s ended; starts are cold until it is back, tried in %.0f s", spec.name, pause)
+            await asyncio.sleep(pause)
+
+    async def _one_life(self, nursery: Nursery, settings: Settings) -> None:
+        assert settings.nursery_run is not None
+        spec = nursery.spec
+        begun = asyncio.get_running_loop().time()
+        try:
+            nursery.start(settings, self._place)
+        except (OSError, KeyError) as error:
+            log.warning("the nursery %s cannot be started: %s", spec.name, error)
+            return
+        self._all = {one for one in self._all if not one.reap()} | {nursery}
+        ready, ended = _task(nursery.ready.wait()), _task(nursery.ended.wait())
+        try:
+            await asyncio.wait((ready, ended), timeout=_READY, return_when=asyncio.FIRST_COMPLETED)
+            if not nursery.ready.is_set():
+                return
+            # Only now under the name that people's servers know: until then a start is cold at once.
+            final = settings.nursery_run / f"{spec.name}.sock"
+            nursery.path.replace(final)
+            nursery.path = final
+            before, self._now[spec.name] = self._now.get(spec.name), nursery
+            if before is not None:
+                before.path = before.path.with_name(".retired")  # the name is the new one's
+                before.retire()
+            took = asyncio.get_running_loop().time() - begun
+            log.info("the nursery %s is ready after %.1f s, pid %d", spec.name, took, nursery.pid)
+            await ended
+        finally:
+            ready.cancel()
+            ended.cancel()
+
+
+def _task(work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    return asyncio.get_running_loop().create_task(work)

@@ -1,0 +1,90 @@
+"""The capabilities of this process (capabilities(7)), by the kernel's own calls: Python has none for them."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+SETGID: Final = 6
+SETUID: Final = 7
+SYS_CHROOT: Final = 18
+SYS_ADMIN: Final = 21
+# What a nursery's child needs: to become the person, and to enter or make a mount namespace (setns(2), unshare(2)).
+NURSERY: Final = frozenset({SETGID, SETUID, SYS_CHROOT, SYS_ADMIN})
+
+_VERSION_3: Final = 0x20080522
+_PR_SET_KEEPCAPS: Final = 8
+_PR_SET_DUMPABLE: Final = 4
+_PR_CAP_AMBIENT: Final = 47
+_PR_CAP_AMBIENT_RAISE: Final = 2
+_PR_CAP_AMBIENT_CLEAR_ALL: Final = 4
+
+# Looked up once, before any fork: no library is loaded in a child that still has power.
+_LIBC: Final = ctypes.CDLL(None, use_errno=True)
+
+
+class _Header(ctypes.Structure):
+    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
+
+
+class _Data(ctypes.Structure):
+    _fields_ = (("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32))
+
+
+def _check(result: int, what: str) -> None:
+    if result != 0:
+        raise OSError(ctypes.get_errno(), what)
+
+
+def _bits(numbers: Iterable[int]) -> int:
+    return sum(1 << number for number in numbers)
+
+
+def permitted() -> frozenset[int]:
+    """What this process may have."""
+    held = int(_status("CapPrm"), 16)
+    return frozenset(number for number in range(64) if held >> number & 1)
+
+
+def any_left() -> bool:
+    """Whether this process, or a program it starts, could still do more than its account."""
+    return any(int(_status(name), 16) for name in ("CapInh", "CapPrm", "CapEff", "CapAmb"))
+
+
+def _status(name: str) -> str:
+    for line in Path("/proc/self/status").read_text(errors="replace").splitlines():
+        if line.startswith(name + ":"):
+            return line.split()[1]
+    return "0"
+
+
+def put(effective: Iterable[int], may: Iterable[int], inheritable: Iterable[int] = ()) -> None:
+    """capset(2). Raises OSError."""
+    wanted = [_bits(effective), _bits(may), _bits(inheritable)]
+    low, high = ([value & 0xFFFFFFFF for value in wanted], [value >> 32 for value in wanted])
+    header = _Header(_VERSION_3, 0)
+    data = (_Data * 2)(_Data(*low), _Data(*high))
+    _check(_LIBC.capset(ctypes.byref(header), data), "capset")
+
+
+def keep_over_setuid() -> None:
+    """Root that becomes another account keeps what it may have (until exec)."""
+    _check(_LIBC.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0), "prctl(PR_SET_KEEPCAPS)")
+
+
+def keep_over_exec(numbers: Iterable[int]) -> None:
+    """Let these, permitted and inheritable already, survive exec."""
+    for number in numbers:
+        _check(_LIBC.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, number, 0, 0), "prctl(PR_CAP_AMBIENT)")
+
+
+def nothing_over_exec() -> None:
+    """No program that this process starts gets any."""
+    _check(_LIBC.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0), "prctl(PR_CAP_AMBIENT)")
+
+
+def dumpable(yes: bool) -> None:
+    """Whether the own account may look into this process; the kernel says no after a change of identity."""
+    _check(_LIBC.prctl(_PR_SET_DUMPABLE, int(yes), 0, 0, 0), "prctl(PR_SET_DUMPABLE)")

@@ -1,0 +1,228 @@
+"""Modules that are loaded already and stay out of sight until somebody imports them.
+
+A kernel that is forked with numpy in memory must look like one without: `sys.modules`, attributes of packages, files of
+the same name that come earlier on the path, variables that are set in a cell before the import. So what was preloaded
+is taken out of `sys.modules`; an import looks for the module as it always does and, when it finds the very file that
+was preloaded, gets that module back, with all that this module had imported in its turn.
+"""
+
+from __future__ import annotations
+
+import builtins
+import importlib
+import importlib.machinery
+import sys
+import types
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from manylab.warm import traces
+
+# Where CPython's import statement looks up its steps, 3.10 to 3.14. `importlib.util.find_spec` has its own and stays
+# as it is: it answers as if nothing was preloaded.
+_BOOTSTRAP: Final[Any] = importlib._bootstrap
+
+
+class Recorder:
+    """While it is in use: which module had which others imported. A missing or superfluous one costs nothing but
+    fidelity of `sys.modules`: what is got back is always the one module there is.
+    """
+
+    def __init__(self) -> None:
+        self.needs: defaultdict[str, set[str]] = defaultdict(set)
+        self.loading: list[str] = []
+        self.left: dict[str, traces.Left] = {}
+        self._load, self._find = _BOOTSTRAP._load_unlocked, _BOOTSTRAP._find_and_load
+        self._import = builtins.__import__
+
+    def __enter__(self) -> Recorder:
+        _BOOTSTRAP._load_unlocked = self._load_unlocked
+        _BOOTSTRAP._find_and_load = self._find_and_load
+        builtins.__import__ = self._statement
+        return self
+
+    def __exit__(self, *why: object) -> None:
+        _BOOTSTRAP._load_unlocked = self._load
+        _BOOTSTRAP._find_and_load = self._find
+        builtins.__import__ = self._import
+
+    def _note(self, name: str) -> None:
+        if self.loading:
+            self.needs[self.loading[-1]].add(name)
+
+    def _load_unlocked(self, spec: importlib.machinery.ModuleSpec) -> Any:
+        self._note(spec.name)
+        self.loading.append(spec.name)
+        before, scene = len(sys.modules), traces.Scene()
+        try:
+            return self._load(spec)
+        finally:
+            self.loading.pop()
+            # Compiled modules put others beside them without an import.
+            self.needs[spec.name].update(list(sys.modules)[before:])
+            self._leave(spec.name, scene.left_since())
+
+    def _leave(self, name: str, left: traces.Left) -> None:
+        """What this module left, without what others did that it imported."""
+        others = [self.left[each] for each in self.needs[name] if each in self.left]
+        filters = {id(item) for other in others for item in other.filters}
+        environ = {pair for other in others for pair in other.environ}
+        self.left[name] = traces.Left(
+            tuple(item for item in left.filters if id(item) not in filters),
+            tuple(pair for pair in left.environ if pair not in environ),
+            max(0, left.threads - sum(other.threads for other in others)),
+        )
+
+    def _find_and_load(self, name: str, import_: Any) -> Any:
+        self._note(name)
+        return self._find(name, import_)
+
+    def _statement(
+        self, name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0
+    ) -> types.ModuleType:
+        found = self._import(name, globals, locals, fromlist, level)
+        if self.loading:
+            full = name
+            if level and globals is not None:
+                full = _BOOTSTRAP._resolve_name(name, _BOOTSTRAP._calc___package__(globals), level)
+            self._note(full)
+            for item in fromlist or ():
+                if f"{full}.{item}" in sys.modules:
+                    self._note(f"{full}.{item}")
+        return found
+
+
+class Hidden:
+    """What was preloaded and nobody has imported yet. `when_imported`: what to do when a module comes to light."""
+
+    def __init__(self) -> None:
+        self.modules: dict[str, types.ModuleType] = {}
+        self.when_imported: dict[str, Callable[[types.ModuleType], None]] = {}
+        self._needs: dict[str, set[str]] = {}
+        self._left: dict[str, traces.Left] = {}
+        self._order: dict[str, int] = {}
+        self._specs: dict[str, Any] = {}
+        self._children: set[str] = set()
+        self._closures: dict[str, list[str]] = {}
+        self._shown: set[str] = set()
+        self._meta_path: list[object] = []
+        self._find_spec = _BOOTSTRAP._find_spec
+
+    def hide(self, names: Iterable[str], recorder: Recorder) -> None:
+        """Take these out of sight. Nobody may import or use them until `use` was called."""
+        self._needs = recorder.needs
+        self._left = {name: left for name, left in recorder.left.items() if any(left)}
+        self._order = {name: place for place, name in enumerate(sys.modules)}
+        wanted = [name for name in names if name in sys.modules]
+        for name in wanted:
+            self.modules[name] = sys.modules.pop(name)
+        for name, module in self.modules.items():
+            self._specs[name] = getattr(module, "__spec__", None)
+            self._needs[name] |= self._used_by(name, module)
+            parent, _, child = name.rpartition(".")
+            holder = self.modules.get(parent) or sys.modules.get(parent)
+            if holder is None:
+                continue
+            if vars(holder).get(child) is module:
+                delattr(holder, child)
+                self._children.add(name)
+            if parent not in self.modules and "__getattr__" in vars(holder):
+                # A package that is seen and fetches names when they are asked for has not been asked yet.
+                for key in [key for key, value in vars(holder).items() if getattr(value, "__module__", "") == name]:
+                    delattr(holder, key)
+        for name in [name for name in wanted if "." not in name]:
+            self._closures[name] = self._closure(name)
+
+    def _used_by(self, name: str, module: types.ModuleType) -> set[str]:
+        """Modules among its names: compiled modules import without that Python is asked."""
+        found = set()
+        for key, value in list(vars(module).items()) if isinstance(module, types.ModuleType) else ():
+            if isinstance(value, types.ModuleType):
+                other = value.__name__
+                if self.modules.get(other) is value and other != f"{name}.{key}":
+                    found.add(other)
+        return found
+
+    def _closure(self, name: str) -> list[str]:
+        """The module and all that has to be there with it, in the order in which they were loaded once."""
+        found, left = set[str](), [name]
+        while left:
+            here = left.pop()
+            if here in found:
+                continue
+            found.add(here)
+            left += self._needs.get(here, ())
+            parent = here.rpartition(".")[0]
+            if parent:
+                left.append(parent)
+        return sorted((each for each in found if each in self._order), key=self._order.__getitem__)
+
+    def use(self) -> None:
+        """From now on an import finds them."""
+        self._meta_path = list(sys.meta_path)
+        _BOOTSTRAP._find_spec = self._find
+
+    def prepared(self, name: str) -> None:
+        """Work out now what comes with it."""
+        self._closures.setdefault(name, self._closure(name))
+
+    def _find(self, name: str, path: Any, target: Any = None) -> Any:
+        module = self.modules.get(name)
+        if module is None or target is not None:
+            return self._find_spec(name, path, target)
+        if name.rpartition(".")[0] not in self._shown or sys.meta_path != self._meta_path:
+            found = self._find_spec(name, path)
+            if found is None or not _same(found, self._specs[name]):
+                return found
+        return importlib.machinery.ModuleSpec(name, _loader(self, name), is_package=hasattr(module, "__path__"))
+
+    def show(self, name: str) -> None:
+        """Bring it to light, with what it had imported."""
+        shown = {
+            each: self.modules[each] for each in self._closures.get(name) or self._closure(name) if each in self.modules
+        }
+        for each, module in shown.items():
+            parent, _, child = each.rpartition(".")
+            holder = shown.get(parent) or sys.modules.get(parent)
+            if each in self._children and holder is not None:
+                setattr(holder, child, module)
+            if (left := self._left.get(each)) is not None:
+                traces.leave(left)
+        # At once: another thread sees all of it or nothing.
+        sys.modules.update(shown)
+        self._shown.update(shown)
+        for each in shown:
+            self.modules.pop(each, None)
+        # A package before what is in it.
+        for each in sorted(self.when_imported.keys() & shown.keys(), key=lambda name: name.count(".")):
+            self.when_imported[each](shown[each])
+
+
+def _same(found: Any, ours: Any) -> bool:
+    """Whether both lead to the same file (or are the same built-in, or the same folders without a file)."""
+    if ours is None or found.origin != ours.origin:
+        return False
+    if found.origin is None:
+        return list(found.submodule_search_locations or ()) == list(ours.submodule_search_locations or ())
+    return True
+
+
+def _loader(hidden: Hidden, name: str) -> Any:
+    """Not a subclass of a loader: those bring methods that would look for a file."""
+    return _Shown(hidden, name)
+
+
+class _Shown:
+    """A loader for which there is nothing left to load."""
+
+    def __init__(self, hidden: Hidden, name: str) -> None:
+        self.hidden, self.name = hidden, name
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
+        return self.hidden.modules[self.name]
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        if (spec := self.hidden._specs[self.name]) is not None:
+            module.__spec__ = spec
+        self.hidden.show(self.name)

@@ -1,0 +1,203 @@
+"""Kernels of one environment: what its nursery has ready, and how a child of it becomes a kernel like a cold one."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import traceback
+import types
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from manylab.warm import appearance, hidden, ipc, libraries, process, renewal, takeover, traces, variables, wire
+
+_PATIENCE: Final = 5.0  # seconds for the server to agree
+# Imported by every kernel after its start, by its first cell, completion, inspection, tables and pictures.
+_LATE: Final = (
+    *(
+        "ipykernel.debugger",
+        "ipykernel.comm",
+        "ipykernel.datapub",
+        "ipykernel.subshell_manager",
+        "ipykernel.trio_runner",
+    ),
+    *("IPython.core.completer", "IPython.core.completerlib", "IPython.core.historyapp", "IPython.core.magics"),
+    *("IPython.core.pylabtools", "IPython.lib.pretty", "IPython.core.tbtools", "IPython.core.ultratb"),
+    *("jedi", "jedi.api", "jedi.api.interpreter", "sqlite3", "pickleshare", "psutil", "pygments.lexers.python"),
+    *("pygments.formatters.terminal256", "stack_data", "executing", "asttokens", "json", "cProfile", "pdb", "bdb"),
+    *("encodings.idna", "encodings.ascii", "encodings.latin_1", "multiprocessing", "concurrent.futures.thread"),
+)
+_STARTUP: Final = "import json, runpy, sys; import ipykernel.kernelapp; print(json.dumps(list(sys.modules)))"
+
+
+class _Ready:
+    """What `prepare` found out, for the children."""
+
+    def __init__(self) -> None:
+        self.hidden = hidden.Hidden()
+        self.environ: dict[str, str] = {}
+        self.readers: dict[str, set[str]] = {}
+        self.libraries: set[str] = set()
+        self.path: list[str] = []
+        self.seeds = renewal.Seeds()
+        self.folders: dict[str, frozenset[str]] = {}
+
+
+_ready: Final = _Ready()
+
+
+def prepare(modules: list[str]) -> None:
+    """Import what a kernel of this environment imports, and these; then put out of sight what a new kernel has not.
+
+    What cannot be imported is said on standard error and left out. Raises ImportError where there is no ipykernel.
+    """
+    _ready.path = list(sys.path)
+    _ready.folders = {folder: _names(folder) for folder in sys.path}
+    _ready.environ = dict(os.environ)
+    visible = set(json.loads(_ask_python(_STARTUP)))
+    with _scratch() as scratch, renewal.Seeds() as seeds, hidden.Recorder() as recorder:
+        with variables.Readers() as readers:
+            importlib.import_module("ipykernel.kernelapp")
+            scene = traces.Scene()
+            for name in (*_LATE, *modules):
+                _import(name, said=name in modules)
+        fonts = b"".join(path.read_bytes() for path in Path(scratch).glob("fontlist-*.json"))
+    _ready.seeds = seeds
+    _ready.readers = readers.found
+    _ready.libraries = set(libraries.loaded().values())
+    scene.restore()
+    ipc.patch()
+    sys.modules.pop("__mp_main__", None)
+    kept = visible | {name for name in sys.modules if name.partition(".")[0] in ("manylab", "__main__")}
+    _ready.hidden.hide([name for name in sys.modules if name not in kept], recorder)
+    _ready.hidden.when_imported.update(libraries.Renewal(fonts).table())
+    for name in (*_LATE, *modules):
+        if name in _ready.hidden.modules:
+            _ready.hidden.prepared(name)
+
+
+def preloaded() -> Iterable[types.ModuleType]:
+    """Every module that is out of sight."""
+    return _ready.hidden.modules.values()
+
+
+def _ask_python(code: str) -> str:
+    argv = [sys.executable, *(f"-X{name}={value}" for name, value in sys._xoptions.items()), "-c", code]
+    return subprocess.run(argv, stdout=subprocess.PIPE, text=True, timeout=120, check=True).stdout
+
+
+@contextlib.contextmanager
+def _scratch() -> Any:
+    """Surroundings for imports that write into a home, and for libraries that would start threads."""
+    folder = tempfile.mkdtemp(prefix="manylab-nursery-")
+    before = dict(os.environ)
+    os.environ.update({"MPLCONFIGDIR": folder, "OPENBLAS_NUM_THREADS": "1"})
+    try:
+        yield folder
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _import(name: str, *, said: bool) -> None:
+    try:
+        importlib.import_module(name)
+    except ImportError as error:
+        if said:
+            sys.stderr.write(f"nursery: {name} cannot be imported: {error}\n")
+    except Exception:
+        traceback.print_exc()
+
+
+def _names(folder: str) -> frozenset[str]:
+    """What is in a folder of sys.path, but for the caches that Python itself puts there."""
+    try:
+        return frozenset(os.listdir(folder)) - {"__pycache__"}  # noqa: PTH208
+    except OSError:
+        return frozenset()
+
+
+def why_cold(request: dict[str, Any]) -> str | None:
+    """A sentence when this kernel would differ from one that was started cold; None: `run` it.
+
+    Call as the person, in the server's namespaces. Takes over what a program would inherit from the server, so that a
+    process that gets a sentence is of no use any more.
+    """
+    argv, environ = request["argv"], request["env"]
+    options = [f"-X{name}={value}" for name, value in sys._xoptions.items()]
+    if argv[: 3 + len(options)] != [sys.orig_argv[0], *options, "-m", takeover.LAUNCHER]:
+        return "it is started by another command"
+    for folder, names in _ready.folders.items():
+        if _names(folder) != names:
+            return f"{folder} has changed since the nursery was started"
+    reason = variables.why_cold(environ, _ready.environ, _ready.readers, _ready.libraries)
+    if reason is None:
+        reason = _surroundings(request)
+    return reason
+
+
+def _surroundings(request: dict[str, Any]) -> str | None:
+    environ = request["env"]
+    if (reason := process.elsewhere(int(environ["JPY_PARENT_PID"]))) or (reason := process.inherit(request["traits"])):
+        return reason
+    try:
+        os.chdir(request["cwd"])
+    except OSError as error:
+        return f"{request['cwd']} cannot be entered: {error.strerror}"
+    os.umask(request["umask"])
+    if "matplotlib" in _ready.hidden.modules and (found := libraries.matplotlib_files(environ, request["cwd"])):
+        return f"{found} has settings of their own for matplotlib"
+    process.environment(environ)
+    return process.set_locale() or renewal.own_packages()
+
+
+def run(request: dict[str, Any], descriptors: list[int], connection: socket.socket) -> NoReturn:
+    """Be the kernel; `why_cold` has been asked. Ends with SystemExit: the interpreter ends as it always does."""
+    argv, environ = request["argv"], request["env"]
+    process.stdio(descriptors)
+    renewal.renew(environ)
+    _ready.seeds.renew()
+    appearance.command_line(argv, environ)
+    _ready.hidden.use()
+    _agree(connection)
+    _say_when_listening(connection)
+    takeover.launch(argv, _ready.path)
+
+
+def _agree(connection: socket.socket) -> None:
+    """The server may have given up and started a cold kernel: what it does not confirm is none."""
+    conversation = wire.Conversation(connection)
+    try:
+        conversation.send({"pid": os.getpid()})
+        conversation.receive(seconds=_PATIENCE)
+    except (OSError, wire.Broken):
+        os._exit(1)
+    connection.setblocking(True)
+
+
+def _say(connection: socket.socket, answer: dict[str, Any]) -> None:
+    with contextlib.suppress(OSError):
+        connection.sendall(json.dumps(answer).encode() + b"\n")
+
+
+def _say_when_listening(connection: socket.socket) -> None:
+    """Tell the server when it can connect: what is tried earlier is tried again only after a tenth of a second."""
+    application = sys.modules["ipykernel.kernelapp"].IPKernelApp
+    usual = vars(application)["write_connection_file"]
+
+    def write_connection_file(self: Any, **more: Any) -> None:
+        application.write_connection_file = usual
+        usual(self, **more)
+        _say(connection, {"listening": True})
+        connection.close()
+
+    application.write_connection_file = write_connection_file

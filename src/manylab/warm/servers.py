@@ -1,0 +1,56 @@
+"""What the child of the servers' nursery does: hears its order, becomes the person, and is their server."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from manylab.warm import identity, renew, wire
+
+_ORDER: float = 30.0  # seconds: the warden writes down who this is before it says what to do
+
+READY = "MANYLAB_READY_FD"
+
+
+def serve(
+    conversation: wire.Conversation, peer: wire.Peer, spec: dict[str, Any], prove: Callable[[], None]
+) -> NoReturn:
+    """Never returns; the exit status of the process is the server's."""
+    descriptor = conversation.connection.fileno()
+    prove()
+    try:
+        identity.fresh_process({descriptor})
+        conversation.send({"pid": os.getpid()})
+        order, given = conversation.receive(seconds=_ORDER, descriptors=1)
+        identity.become_owner(order)
+        renew.after_fork()
+        identity.stdio(given[0])
+        # From here on the process is the person's, and what it says on this line is no more than that.
+        conversation.send({"became": True})
+    except wire.Broken:
+        os._exit(1)
+    except BaseException as error:
+        tell(conversation, error)
+        os._exit(1)
+    module, _, function = str(order["entry"]).partition(":")
+    environment: dict[str, str] = order["env"]
+    sys.argv[:] = ["manylab-server"]
+    os.set_inheritable(descriptor, False)
+    conversation.connection.detach()
+    getattr(importlib.import_module(module), function)({**environment, READY: str(descriptor)})
+    sys.exit(0)
+
+
+def tell(conversation: wire.Conversation, error: BaseException) -> None:
+    """Why there will be no server. Not the text of a KeyError or ValueError: it may repeat a part of the order."""
+    if isinstance(error, identity.Failed):
+        answer = {"reason": error.reason, "message": error.message}
+    else:
+        text = str(error) if isinstance(error, OSError) else type(error).__name__
+        answer = {"reason": "start-failed", "message": f"the server could not be started: {text}"}
+    with contextlib.suppress(OSError):
+        conversation.send(answer, seconds=1.0)

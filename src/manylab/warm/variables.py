@@ -1,0 +1,115 @@
+"""Which environment variables must be for a person as they were when the nursery imported what it holds."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+# Read by the interpreter, the loader or the C library when a program starts, where nobody can watch.
+_ALWAYS: Final = (
+    "PYTHON",
+    "LD_",
+    "MALLOC_",
+    "GLIBC_TUNABLES",
+    "GCONV_PATH",
+    "LOCPATH",
+    "OPENSSL_",
+    "PYDEVD_",
+    "DEBUGPY_",
+)
+# ... and by libraries for numbers, when they are loaded.
+_NUMBERS: Final = ("OPENBLAS_", "GOTO_", "OMP_", "GOMP_", "KMP_", "MKL_", "BLIS_", "NPY_", "NUMPY_", "VECLIB_")
+# Looked at only when they are needed, so that nothing depends on when.
+_LATE: Final = frozenset({"PYTHONSTARTUP", "PYTHONBREAKPOINT", "PYTHON_COLORS", "PYTHON_HISTORY"})
+# Set anew in the child for each library that has its own threads (`libraries`).
+_THREADS: Final = frozenset({"OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS"})
+
+_CONFIG: Final = frozenset({"matplotlib", "matplotlib.font_manager", "matplotlib.style", "matplotlib.texmanager"})
+_HOMES: Final = frozenset({"jedi.settings", "parso.cache"}) | _CONFIG
+# What these modules made of these variables when they were imported is made anew (`renewal`, `libraries`).
+_RENEWED: Final[Mapping[str, frozenset[str]]] = {
+    "HOME": _HOMES | {"sysconfig", "site"},
+    "XDG_CACHE_HOME": _HOMES,
+    "XDG_CONFIG_HOME": _CONFIG,
+    "XDG_DATA_HOME": _CONFIG,
+    "MPLCONFIGDIR": _CONFIG,
+    "MATPLOTLIBRC": _CONFIG,
+    "MPLBACKEND": _CONFIG,
+    "PATH": _CONFIG,
+    "TERM": frozenset({"IPython.utils.terminal"}),
+    "USER": frozenset({"jupyter_client.session"}),
+    "JPY_PARENT_PID": frozenset({"ipykernel.kernelapp"}),
+    "JPY_INTERRUPT_EVENT": frozenset({"ipykernel.kernelapp"}),
+}
+# They read on behalf of whoever called them.
+_CARRIERS: Final = frozenset(
+    {
+        "os",
+        "posixpath",
+        "pathlib",
+        "pathlib._local",
+        "_collections_abc",
+        "collections.abc",
+        "shutil",
+        "subprocess",
+        "tempfile",
+        "getpass",
+    }
+)
+
+
+class Readers:
+    """While it is in use: who reads which environment variable."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, set[str]] = {}
+
+    def __enter__(self) -> Readers:
+        found, usual = self.found, type(os.environ)
+
+        class Watched(usual):  # type: ignore[misc, valid-type]
+            def __getitem__(self, key: str) -> str:
+                if (caller := _caller()) is not None:
+                    found.setdefault(key, set()).add(caller)
+                return str(super().__getitem__(key))
+
+        self._usual = usual
+        os.environ.__class__ = Watched
+        return self
+
+    def __exit__(self, *why: object) -> None:
+        os.environ.__class__ = self._usual
+
+
+def _caller() -> str | None:
+    """Who asked; None when only a program of the machine was looked for, to run it."""
+    frame = sys._getframe(2)
+    while frame.f_back is not None and frame.f_globals.get("__name__") in _CARRIERS:
+        if frame.f_code.co_name == "get_exec_path":
+            return None
+        frame = frame.f_back
+    return str(frame.f_globals.get("__name__"))
+
+
+def why_cold(
+    theirs: Mapping[str, str], ours: Mapping[str, str], readers: Mapping[str, Iterable[str]], libraries: Iterable[str]
+) -> str | None:
+    """A sentence when a variable would have made a difference. Pure.
+
+    ours: the nursery's while it imported. libraries: kinds of number libraries in memory: "openblas", or others, which
+    read their variables when they are loaded and never again.
+    """
+    loaded = set(libraries)
+    for name in sorted({*theirs, *ours}):
+        if theirs.get(name) == ours.get(name) or name in _LATE:
+            continue
+        if name.startswith(_ALWAYS):
+            return f"{name} is set, which Python or a library reads when it starts"
+        if loaded and name.startswith(_NUMBERS) and not (name in _THREADS and loaded == {"openblas"}):
+            return f"{name} is set, which a library that is loaded already has read"
+        for reader in sorted(readers.get(name, ())):
+            if reader not in _RENEWED.get(name, ()):
+                return f"{name} is set differently, and {reader} reads it when it is imported"
+    return None

@@ -1,0 +1,115 @@
+"""Using things up: eve takes all of something that there is only so much of, and the others go on working."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from harness import wait_until
+
+from support.apart import PASSWORDS, Pair, pair
+from support.attacks import WORKED
+
+CONFIG = '[envs.default]\npackages = ["ipykernel"]\n[servers]\ntasks = 300\n'
+HUB = "/run/manylab/hub/hub.sock"
+KERNELS = "/run/manylab/nursery/default.sock"
+MANY = 3000  # connections; systemd gives a service 1024 files unless it asks for more
+
+# Somebody's service that counts on nobody meaning harm: it may open 64 files.
+CARELESS = """
+import os, resource, socket, sys, threading
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+os.umask(0)
+listening = socket.socket(socket.AF_UNIX)
+listening.bind("/tmp/careless.sock")
+listening.listen(4096)
+print("ready", flush=True)
+held = []
+while True:
+    try:
+        one, _ = listening.accept()
+    except OSError:
+        continue
+    one.setblocking(False)
+    try:
+        if one.recv(1):
+            one.sendall(b"here I am")
+    except OSError:
+        pass
+    held.append(one)
+"""
+
+
+@pytest.fixture(scope="module", params=[("bookworm", "none"), ("bookworm", "systemd")], ids="-".join)
+def two(request: pytest.FixtureRequest) -> Iterator[Pair]:
+    with pair(*request.param, config=CONFIG) as made:
+        yield made
+
+
+def others_go_on(two: Pair) -> None:
+    """Whoever was there goes on; and somebody signs in anew, has a server started and computes."""
+    two.alice.open_lab()
+    assert two.alice.run("6 * 7") == "42"
+    two.alice.stop_server()
+    two.alice.kernel = ""
+    with two.site.client("alice", PASSWORDS["alice"]) as again:
+        again.sign_in()
+        again.open_lab()
+        assert again.run("6 * 7") == "42"
+
+
+def open_files(two: Pair, word: str) -> int:
+    """How many files that part of the site has open."""
+    pid = next(process.pid for process in two.site.machine.processes() if any(word in arg for arg in process.argv))
+    return len(two.attack("listing", f"/proc/{pid}/fd", user="root"))
+
+
+def test_connections_to_the_hub_are_not_one_accounts_to_take(two):
+    with two.victim(CARELESS), two.holding("/tmp/careless.sock", 200) as held:
+        assert held >= 64
+        assert two.attack("say", "/tmp/careless.sock", "hello?", 1) == ""
+    assert two.attack("connect", HUB) == WORKED
+    with two.holding(HUB, MANY) as held:
+        assert held > 64
+        assert open_files(two, "manylab.hub") < 300
+        others_go_on(two)
+
+
+def test_the_nursery_is_not_one_accounts_to_keep_busy(two):
+    """Each connection makes it fork; eve opens as many as she can, and alice's kernels are made as ever."""
+    nursery = next(one.pid for one in two.site.machine.processes() if any("nursery.py" in arg for arg in one.argv))
+    with two.holding(KERNELS, MANY) as held:
+        assert held > 100
+        children = [
+            one for one in two.site.machine.processes() if one.parent == nursery and one.uid != two.uid("alice")
+        ]
+        assert len(children) < 100
+        others_go_on(two)
+    two.eve.kernel = ""
+    two.eve.open_lab()
+    assert two.eve.run("6 * 7") == "42"
+
+
+def test_idle_connections_to_the_public_port_leave_room_for_others(two):
+    with two.holding(two.site.machine.port, MANY) as held:
+        assert held == MANY
+        others_go_on(two)
+
+
+def test_a_server_cannot_be_filled_up_by_somebody_who_may_not_even_enter(two):
+    """Requests to alice's server that begin and do not end; the proxy passes them on."""
+    begin = "POST /user/alice/login HTTP/1.1\r\nHost: lab\r\nContent-Length: 9\r\n\r\n"
+    with two.holding(two.site.machine.port, 1500, say=begin) as held:
+        assert held == 1500
+        # They come faster than anybody can look at them; then it answers again, though all are still there.
+        url = f"{two.alice.server_url}api/contents"
+        wait_until(lambda: two.alice.http.get(url).status_code == 200, 30, lambda: "an answer of alice's server")
+        others_go_on(two)
+
+
+def test_the_hub_and_the_proxy_may_open_as_many_files_as_they_can_be_given(two):
+    for word in ("manylab.hub", "configurable-http-proxy"):
+        pid = next(process.pid for process in two.site.machine.processes() if any(word in arg for arg in process.argv))
+        limits = two.site.machine.read(f"/proc/{pid}/limits")
+        soft, hard = next(line.split()[3:5] for line in limits.splitlines() if line.startswith("Max open files"))
+        assert soft == hard

@@ -1,0 +1,231 @@
+"""A warm kernel cannot be told from a cold one: the same cells print the same in both, through a real site.
+
+The cold one is started by jupyter_client itself, from a kernel spec of the person's own with the very command of the
+site's. tests/unit/test_kernels_warm_and_cold.py does the same without a site, in seconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+from harness import wait_until
+
+from support.cells import SETUP, cells, without_chance
+from support.client import CellFailed, Client
+from support.site import Site
+
+pytestmark = pytest.mark.timeout(600)
+
+SPECS = "/opt/manylab/share/jupyter/kernels"
+OWN = "/home/alice/.local/share/jupyter/kernels"
+FORGET = "rm -rf /home/alice/.ipython /home/alice/.cache /home/alice/.config /tmp/mpl*"
+
+
+@pytest.fixture(scope="module", params=["bookworm", "trixie"])
+def site(request) -> Iterator[Site]:
+    with Site(request.param) as site:
+        site.add_user("alice", "her password")
+        spec = site.machine.read(f"{SPECS}/python3/kernel.json")
+        put(site, f"{OWN}/reference/kernel.json", spec)
+        with site.up():
+            site.wait_for_log("the nursery default is ready", timeout=60)
+            yield site
+
+
+@pytest.fixture(scope="module")
+def alice(site) -> Iterator[Client]:
+    with site.client("alice", "her password") as alice:
+        alice.sign_in()
+        alice.open_lab()
+        yield alice
+
+
+@pytest.fixture(autouse=True)
+def nothing_runs_afterwards(alice):
+    yield
+    for kernel in alice.server("GET", "api/kernels").json():
+        alice.server("DELETE", f"api/kernels/{kernel['id']}")
+
+
+def put(site: Site, path: str, text: str) -> None:
+    """A file of alice's."""
+    site.machine.run(["install", "-d", "-o", "alice", "-g", "alice", path.rpartition("/")[0]])
+    site.machine.run("chown -R alice:alice /home/alice")
+    site.machine.write(path, text, owner="alice")
+
+
+def kernel(alice: Client, spec: str = "python3") -> tuple[str, int]:
+    """Start one: its id, its process."""
+    found = alice.start_kernel(spec)
+    return found, int(alice.run("import os; print(os.getpid())"))
+
+
+def parent(alice: Client) -> str:
+    """The program of the kernel's parent: the nursery, or the server."""
+    line = alice.run("import os; print(open(f'/proc/{os.getppid()}/cmdline').read())")
+    return "nursery" if "nursery.py" in line and '"kernel"' in line else "server"
+
+
+def printed(alice: Client, spec: str) -> dict[str, str]:
+    """What each cell shows in a new kernel."""
+    name, pid = kernel(alice, spec)
+    alice.run(SETUP)
+    mine = ((name, "KERNEL"), (f"k{name[:8]}", "SOCKET"), (str(pid), "PID"))
+    shown = {}
+    for cell, code in cells().items():
+        try:
+            text = alice.run(code)
+        except CellFailed as failed:
+            text = f"failed: {failed}"
+        shown[cell] = without_chance(text, *mine)
+    return shown
+
+
+def difference(cold: dict[str, str], warm: dict[str, str]) -> str:
+    found = []
+    for name in cold:
+        lines = [re.split(r"(?<=[,\n]) ?", text) for text in (cold[name], warm[name])]
+        found += [f"{name}: {line}" for line in difflib.unified_diff(*lines, "cold", "warm", lineterm="", n=0)]
+    return "\n".join(found)
+
+
+def test_every_cell_prints_the_same_in_a_warm_and_in_a_cold_kernel(site, alice):
+    cold = printed(alice, "reference")
+    assert parent(alice) == "server"
+    site.machine.run(FORGET)
+    warm = printed(alice, "python3")
+    assert parent(alice) == "nursery"
+    assert not difference(cold, warm), difference(cold, warm)
+
+
+def test_a_kernel_of_the_site_that_starts_cold_is_like_any_other(site, alice):
+    put(site, "/home/alice/matplotlibrc", "lines.linewidth: 7\n")
+    try:
+        name, _ = kernel(alice)
+        assert parent(alice) == "server"
+        assert alice.run("import matplotlib; print(matplotlib.rcParams['lines.linewidth'])") == "7.0\n"
+        site.wait_for_log(f"kernel {name} of default starts cold: /home/alice/matplotlibrc")
+    finally:
+        site.machine.run(["rm", "/home/alice/matplotlibrc"])
+    assert alice.run("import sys; print(sys.orig_argv[1:4], sys.argv[0].rpartition('/')[2])") == (
+        "['-Xfrozen_modules=off', '-m', 'ipykernel_launcher'] ipykernel_launcher.py\n"
+    )
+
+
+def test_a_package_that_was_added_to_the_environment_is_there_at_once(site, alice):
+    folder = alice.run("import sysconfig; print(sysconfig.get_path('purelib'))").strip()
+    site.machine.write(f"{folder}/sitecustomize.py", "import sys; sys.customized = True\n")
+    try:
+        kernel(alice)
+        assert parent(alice) == "server"
+        assert alice.run("import sys; print(sys.customized)") == "True\n"
+    finally:
+        site.machine.run(["rm", f"{folder}/sitecustomize.py"])
+    kernel(alice)
+    assert parent(alice) == "nursery"
+
+
+def test_no_kernel_of_the_site_listens_on_tcp(site, alice):
+    listening = "[line for t in ('tcp', 'tcp6') for line in open(f'/proc/net/{t}') if line.split()[3] == '0A']"
+    mine = "{os.readlink(f'/proc/self/fd/{n}') for n in os.listdir('/proc/self/fd') if os.path.lexists(f'/proc/self/fd/{n}')}"
+    for prepare, who in (("true", "nursery"), ("touch /home/alice/matplotlibrc", "server")):
+        site.machine.run(prepare)
+        kernel(alice)
+        assert parent(alice) == who
+        alice.run(f"import os; mine = {mine}; found = [l for l in {listening} if f'socket:[{{l.split()[9]}}]' in mine]")
+        assert alice.run("print(found)") == "[]\n"
+        assert alice.run("import sys, os\nif os.fork() == 0: print('child', flush=True); os._exit(0)") == "child\n"
+    site.machine.run("rm -f /home/alice/matplotlibrc")
+
+
+def test_two_kernels_draw_different_numbers(alice):
+    code = (
+        "import random, numpy; print(random.random(), numpy.random.rand(), numpy.random.get_bit_generator().seed_seq)"
+    )
+    first, second = ((kernel(alice), alice.run(code))[1].split(" ", 2) for _ in range(2))
+    assert all(a != b for a, b in zip(first, second, strict=True))
+
+
+def test_an_interrupt_through_the_server_stops_a_cell(alice):
+    name, _ = kernel(alice)
+    with contextlib.ExitStack() as stack:
+        socket = stack.enter_context(alice.websocket(f"api/kernels/{name}/channels"))
+        header = {"msg_id": "m", "msg_type": "execute_request", "username": "", "session": "s", "version": "5.3"}
+        content = {"code": "print('go', flush=True)\nwhile True: pass", "silent": False, "store_history": True}
+        content |= {"user_expressions": {}, "allow_stdin": False}
+        socket.send(
+            json.dumps({"channel": "shell", "header": header, "parent_header": {}, "metadata": {}, "content": content})
+        )
+        while json.loads(socket.recv(timeout=20))["msg_type"] != "stream":
+            pass
+        assert alice.server("POST", f"api/kernels/{name}/interrupt").status_code == 204
+        while (answer := json.loads(socket.recv(timeout=20)))["msg_type"] != "execute_reply":
+            pass
+    assert answer["content"]["ename"] == "KeyboardInterrupt"
+
+
+def test_a_restart_gives_a_new_warm_kernel(alice):
+    name, before = kernel(alice)
+    alice.run("x = 1")
+    assert alice.server("POST", f"api/kernels/{name}/restart").status_code == 200
+    assert alice.run("print('x' in globals())") == "False\n"
+    assert int(alice.run("import os; print(os.getpid())")) != before
+    assert parent(alice) == "nursery"
+
+
+def test_a_kernel_that_is_killed_is_restarted(alice):
+    name, pid = kernel(alice)
+    with contextlib.suppress(AssertionError):
+        alice.run("import os; os.kill(os.getpid(), 9)", timeout=3)
+    wait_until(lambda: kernel_state(alice, name) in ("idle", "starting"), 30)
+    assert int(alice.run("import os; print(os.getpid())")) != pid
+
+
+def kernel_state(alice: Client, name: str) -> str:
+    return str(alice.server("GET", f"api/kernels/{name}").json()["execution_state"])
+
+
+def test_twenty_kernels_at_once_all_answer(alice):
+    names = [alice.start_kernel() for _ in range(20)]
+    for name in names:
+        alice.kernel = name
+        assert alice.run("print(6 * 7)") == "42\n"
+
+
+def test_kernels_of_other_languages_start_as_ever(site, alice):
+    program = "import sys; from ipykernel.kernelapp import launch_new_instance; sys.own = True; launch_new_instance()"
+    python = json.loads(site.machine.read(f"{SPECS}/python3/kernel.json"))["argv"][0]
+    spec = {"argv": [python, "-c", program, "-f", "{connection_file}"], "display_name": "Other", "language": "other"}
+    put(site, f"{OWN}/other/kernel.json", json.dumps(spec))
+    kernel(alice, "other")
+    assert alice.run("import sys; print(sys.own)") == "True\n"
+    assert parent(alice) == "server"
+
+
+def test_kernels_go_on_when_the_nursery_is_killed_and_the_next_one_starts(site, alice):
+    kernel(alice)
+    nursery = int(alice.run("print(os.getppid())"))
+    site.machine.run(["kill", "-9", str(nursery)])
+    assert alice.run("print(6 * 7)") == "42\n"
+    kernel(alice)
+    assert alice.run("print(6 * 7)") == "42\n"
+
+    def warm_again() -> bool:
+        kernel(alice)
+        return parent(alice) == "nursery"
+
+    wait_until(warm_again, 60)
+
+
+def test_the_kernels_of_a_server_that_is_killed_end(site, alice):
+    pids = [kernel(alice)[1] for _ in range(2)]
+    server = int(alice.run("print(os.environ['JPY_PARENT_PID'])"))
+    site.machine.run(["kill", "-9", str(server)])
+    wait_until(lambda: not {process.pid for process in site.machine.processes()} & set(pids), 10)
+    wait_until(lambda: not alice.api("GET", "users/alice").json()["servers"], 60)
+    alice.open_lab()

@@ -1,0 +1,32 @@
+"""Cells that print the same in a warm and in a cold kernel of one person. Each is an example of what could differ.
+
+`cells.txt` has them, each after a line `%% NAME`. They run in this order in one kernel, so that a later one sees what
+the earlier ones did. What differs between two cold kernels as well (numbers of processes, addresses) they do not print.
+
+Nobody can make alike, and so they do not compare: os.getppid() (the nursery in place of the server), the seed of hash()
+and the addresses of what was loaded (one for all kernels of a nursery), frames of the interpreter below the kernel's,
+gc.get_freeze_count(), the loggers that preloaded modules made.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+# Variables that a kernel and its server change from start to start.
+CHANGES = ("JPY_PARENT_PID", "JPY_SESSION_NAME", "JUPYTERHUB_API_TOKEN")
+SETUP = f"CHANGES = {CHANGES!r}"
+
+
+def cells() -> dict[str, str]:
+    """Name -> code, in the order in which they run."""
+    text = Path(__file__).with_name("cells.txt").read_text(encoding="utf-8")
+    parts = re.split(r"^%% (.+)\n", text, flags=re.MULTILINE)[1:]
+    return {name: code.strip("\n") for name, code in zip(parts[::2], parts[1::2], strict=True)}
+
+
+def without_chance(text: str, *mine: tuple[str, str]) -> str:
+    """What a cell printed, with addresses taken out, and names of this one kernel replaced: (its own, what for)."""
+    for own, general in mine:
+        text = text.replace(own, general)
+    return re.sub(r"0x[0-9a-f]+", "0x", text)

@@ -1,0 +1,80 @@
+"""`PYTHON -Xfrozen_modules=off small_nursery.py SOURCE SOCKET MODULES...`: warm kernels without a site.
+
+What `manylab.warm.nursery` does, for one account and without the warden: whoever connects gets a kernel.
+Says `ready` on its standard output.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any
+
+
+def main() -> Callable[[], None]:
+    """Serve; returns in each child what it has to do."""
+    source, path, *modules = sys.argv[1:]
+    sys.path[0] = source
+    warm: dict[str, Any] = {name: importlib.import_module(f"manylab.warm.{name}") for name in _PARTS}
+    del sys.path[0]
+    warm["memory"].before()
+    warm["kernels"].prepare(modules)
+    warm["preload"].check()
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen(64)
+    gc.collect()
+    gc.freeze()
+    warm["memory"].after("kernel")
+    connections: dict[int, socket.socket] = {}
+
+    def reap(*_: object) -> None:
+        with contextlib.suppress(ChildProcessError):
+            while (found := os.waitpid(-1, os.WNOHANG))[0]:
+                pid, status = found
+                with connections.pop(pid) as connection, contextlib.suppress(OSError):
+                    connection.send(json.dumps({"exit": os.waitstatus_to_exitcode(status)}).encode() + b"\n")
+
+    print("ready", flush=True)
+    while True:
+        connection, _ = listener.accept()
+        # A child that ends at once is not waited for before it is known.
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
+        pid = os.fork()
+        if pid == 0:
+            listener.close()
+            for other in connections.values():
+                other.close()
+            return lambda: serve(connection, warm)
+        connections[pid] = connection
+        signal.signal(signal.SIGCHLD, reap)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
+
+
+_PARTS = ("identity", "kernels", "memory", "preload", "renew", "wire")
+
+
+def serve(connection: socket.socket, warm: dict[str, Any]) -> None:
+    """As `manylab.warm.callers`, without becoming somebody."""
+    identity, kernels, renew, wire = (warm[name] for name in ("identity", "kernels", "renew", "wire"))
+    identity.fresh_process({connection.fileno()})
+    identity.end_early(identity.KERNEL_OOM_SCORE)
+    renew.after_fork()
+    conversation = wire.Conversation(connection)
+    request, given = conversation.receive(descriptors=3)
+    if (reason := kernels.why_cold(request)) is not None:
+        with contextlib.suppress(OSError):
+            conversation.send({"cold": reason})
+        os._exit(1)
+    kernels.run(request, given, connection)
+
+
+if __name__ == "__main__":
+    main()()

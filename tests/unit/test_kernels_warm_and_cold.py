@@ -1,0 +1,199 @@
+"""Warm and cold kernels of one account, without a site: the same cells print the same.
+
+tests/machine/test_kernel_conformance.py does it through a real one. MANYLAB_KERNEL_PYTHON: another environment's Python
+than the tests' own, such as one with numpy, pandas and matplotlib.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import re
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from manylab.lab import forked
+from support.cells import SETUP, cells, without_chance
+from support.kernels import Kernel, Nursery, until
+
+pytestmark = pytest.mark.timeout(180)
+PRELOAD = ("numpy", "pandas", "matplotlib.pyplot")
+
+
+@pytest.fixture(scope="module")
+def nursery():
+    with Nursery(PRELOAD) as running:
+        yield running
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+def printed(kernel: Kernel, home: Path) -> dict[str, str]:
+    """What each cell shows."""
+    kernel.run(SETUP)
+    mine = ((str(kernel.folder), "FOLDER"), (str(kernel.process.pid), "PID"), (str(home), "HOME"))
+    return {name: without_chance(kernel.run(code), *mine) for name, code in cells().items()}
+
+
+def empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def difference(cold: dict[str, str], warm: dict[str, str]) -> str:
+    found = []
+    for name in cold:
+        lines = [re.split(r"(?<=[,\n]) ?", text) for text in (cold[name], warm[name])]
+        found += [f"{name}: {line}" for line in difflib.unified_diff(*lines, "cold", "warm", lineterm="", n=0)]
+    return "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {},
+        {
+            "TZ": "Asia/Shanghai",
+            "OMP_NUM_THREADS": "1",
+            "MPLBACKEND": "agg",
+            "TERM": "xterm-256color",
+            "LC_ALL": "C.utf8",
+        },
+    ],
+    ids=["usual", "their own settings"],
+)
+def test_every_cell_prints_the_same_in_a_warm_and_in_a_cold_kernel(nursery, home, environ):
+    with nursery.cold(home, environ) as kernel:
+        cold = printed(kernel, home)
+    empty(home)
+    with nursery.warm(home, environ) as kernel:
+        warm = printed(kernel, home)
+        log = kernel.log.read_text()
+    assert not difference(cold, warm), difference(cold, warm)
+    assert log == ""
+
+
+@pytest.mark.parametrize(
+    ("environ", "why"),
+    [
+        ({"PYTHONPATH": "/somewhere"}, "PYTHONPATH"),
+        ({"PYTHONHASHSEED": "1"}, "PYTHONHASHSEED"),
+        ({"LD_LIBRARY_PATH": "/somewhere"}, "LD_LIBRARY_PATH"),
+        ({"LANG": "C"}, "locale is C"),
+        ({"LANG": "xx_XX.UTF-8"}, "does not exist"),
+    ],
+)
+def test_what_an_interpreter_reads_when_it_starts_makes_a_kernel_cold(nursery, home, environ, why):
+    with pytest.raises(forked.Cold, match=why), nursery.warm(home, environ):
+        pass
+
+
+def test_two_kernels_have_random_numbers_of_their_own(nursery, home):
+    code = "import random, os; random.random(), os.urandom(4), __import__('multiprocessing').current_process().authkey"
+    with nursery.warm(home) as one, nursery.warm(home) as other:
+        first, second = (eval(kernel.run(code).partition("'] ")[2].rstrip(">")) for kernel in (one, other))
+    assert all(a != b for a, b in zip(first, second, strict=True))
+
+
+def test_an_interrupt_ends_a_loop_and_a_call_that_waits_in_c(nursery, home):
+    with nursery.warm(home) as kernel:
+        for code in (
+            "print('go', flush=True)\nwhile True: pass",
+            "import time\nprint('go', flush=True)\ntime.sleep(600)",
+        ):
+            kernel.client.execute(code)
+            until(lambda: kernel.client.get_iopub_msg(timeout=10)["msg_type"] == "stream")
+            kernel.process.signal_group(signal.SIGINT)
+            assert kernel.client.get_shell_msg(timeout=10)["content"]["ename"] == "KeyboardInterrupt"
+        assert kernel.run("print(6 * 7)") == "42\n"
+
+
+def test_the_exit_of_a_kernel_is_known(nursery, home):
+    with nursery.warm(home) as kernel:
+        kernel.client.execute("import os; os._exit(3)")
+        until(lambda: kernel.process.poll() is not None)
+        assert kernel.process.poll() == 3
+    with nursery.warm(home) as kernel:
+        kernel.process.kill()
+        assert kernel.process.wait(10) == -9
+
+
+def test_a_kernel_shuts_down_when_it_is_asked_to(nursery, home):
+    with nursery.warm(home) as kernel:
+        kernel.client.shutdown()
+        assert kernel.process.wait(10) == 0
+
+
+def test_no_kernel_listens_on_tcp(nursery, home):
+    with nursery.warm(home) as kernel:
+        owned = {str(path.readlink()) for path in Path(f"/proc/{kernel.process.pid}/fd").iterdir()}
+        for table in ("tcp", "tcp6"):
+            lines = Path(f"/proc/{kernel.process.pid}/net/{table}").read_text().splitlines()[1:]
+            assert not [line for line in lines if f"socket:[{line.split()[9]}]" in owned]
+
+
+def test_kernels_go_on_when_their_nursery_is_killed(home):
+    with Nursery() as nursery, nursery.warm(home) as kernel:
+        nursery.process.kill()
+        nursery.process.wait()
+        assert kernel.run("print(6 * 7)") == "42\n"
+        with pytest.raises(forked.Cold, match="does not answer"), nursery.warm(home):
+            pass
+        kernel.process.kill()
+        assert kernel.process.wait(10) == forked.UNKNOWN
+
+
+def test_many_kernels_start_at_once(nursery, home):
+    with contextlib.ExitStack() as stack:
+        kernels = [stack.enter_context(nursery.warm(home)) for _ in range(20)]
+        assert [kernel.run("print(6 * 7)") for kernel in kernels] == ["42\n"] * 20
+
+
+class Debugger:
+    """What the Lab's debugger says to a kernel over its control channel."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.client = kernel.client
+        self.said = 0
+
+    def ask(self, command: str, **arguments: object) -> dict[str, Any]:
+        self.said += 1
+        content = {"type": "request", "seq": self.said, "command": command, "arguments": arguments}
+        self.client.control_channel.send(self.client.session.msg("debug_request", content))
+        while True:
+            answer: dict[str, Any] = self.client.get_control_msg(timeout=30)["content"]
+            if answer.get("request_seq") == self.said:
+                return answer
+
+    def event(self, name: str) -> dict[str, Any]:
+        while True:
+            message = self.client.get_iopub_msg(timeout=30)
+            if message["msg_type"] == "debug_event" and message["content"]["event"] == name:
+                return dict(message["content"])
+
+
+def test_a_cell_stops_at_a_breakpoint(nursery, home):
+    with nursery.warm(home) as kernel:
+        debugger = Debugger(kernel)
+        assert debugger.ask("debugInfo")["success"]
+        assert debugger.ask("initialize", clientID="tests", adapterID="")["success"]
+        assert debugger.ask("attach")["success"]
+        code = "value = 6\nanswer = value * 7\nprint(answer)"
+        source = {"path": debugger.ask("dumpCell", code=code)["body"]["sourcePath"]}
+        assert debugger.ask("setBreakpoints", breakpoints=[{"line": 2}], source=source, sourceModified=False)["success"]
+        assert debugger.ask("configurationDone")["success"]
+        kernel.client.execute(code)
+        thread = debugger.event("stopped")["body"]["threadId"]
+        assert debugger.ask("stackTrace", threadId=thread)["body"]["stackFrames"][0]["line"] == 2
+        names = {each["name"] for each in debugger.ask("inspectVariables")["body"]["variables"]}
+        assert "value" in names
+        assert debugger.ask("continue", threadId=thread)["success"]
+        assert kernel.client.get_shell_msg(timeout=30)["content"]["status"] == "ok"
+        assert debugger.ask("disconnect", restart=False, terminateDebuggee=True)["success"]
