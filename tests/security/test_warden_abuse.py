@@ -204,7 +204,7 @@ def test_the_socket_and_its_folder_are_as_the_contract_says(site):
     folder = site.socket.parent.stat()
     assert (folder.st_uid, stat.S_IMODE(folder.st_mode)) == (0, 0o711)
     assert stat.S_IMODE((site.socket.parent / "registry").stat().st_mode) == 0o700
-    assert sorted(path.name for path in site.socket.parent.iterdir()) == ["registry", "warden.sock"]
+    assert sorted(path.name for path in site.socket.parent.iterdir()) == ["place.sock", "registry", "warden.sock"]
 
 
 @pytest.mark.parametrize(

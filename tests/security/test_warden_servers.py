@@ -19,9 +19,9 @@ from manylab.warden import client
 ALICE = PEOPLE["mlt-alice"]
 
 
-@pytest.fixture(scope="module")
-def site():
-    made = Site()
+@pytest.fixture(scope="module", params=["cold", "warm"])
+def site(request):
+    made = Site(warm=request.param == "warm")
     made.up()
     yield made
     made.close()
@@ -60,6 +60,7 @@ def test_the_environment_is_made_from_nothing_but_settings_and_permitted_names(s
     runtime = site.root / "run/servers/mlt-alice/_"
     assert len(env.pop("MANYLAB_SERVER_ID")) == 16
     env.pop("LC_CTYPE", None)  # Python's own
+    assert env.pop("MANYLAB_KERNELS", None) == (f"{site.root}/run/nursery" if site.warm else None)
     assert env == {
         "HOME": str(site.home / "mlt-alice"), "USER": "mlt-alice", "LOGNAME": "mlt-alice", "SHELL": "/bin/sh",
         "PATH": "/opt/env/bin:/usr/bin:/bin", "JUPYTER_PATH": "/opt/share", "LANG": "de_DE.UTF-8",
@@ -117,7 +118,7 @@ def test_stopping_ends_everything_that_the_server_started_even_what_was_orphaned
 
 def test_a_server_that_ignores_sigterm_is_killed(site):
     program = "import signal, time; signal.signal(15, signal.SIG_IGN)" + READY + "time.sleep(1000)"
-    site.write_settings(command=["/usr/bin/python3", "-c", program])
+    site.serve(program)
     answer = site.start("mlt-alice")
     time.sleep(0.3)
     begun = time.monotonic()
@@ -125,7 +126,7 @@ def test_a_server_that_ignores_sigterm_is_killed(site):
     assert 0.9 < time.monotonic() - begun < 4
     assert not runs(answer["pid"])
     assert site.ask("status", user="mlt-alice", server="")["exit"] == -signal.SIGKILL
-    site.write_settings()
+    site.serve(None)
 
 
 def test_what_a_crashed_server_leaves_behind_is_ended_too(site):
@@ -171,7 +172,7 @@ def test_a_person_without_a_home_gets_no_server_and_a_reason(site):
 
 @pytest.mark.parametrize("command", [["/nonexistent/python"], ["/etc/hostname"]])
 def test_a_program_that_cannot_run_is_a_start_that_failed(site, command):
-    site.write_settings(command=command)
+    site.write_settings(command=command, nurseries=[])
     answer = site.start("mlt-alice")
     assert (answer["ok"], answer["reason"]) == (False, "start-failed")
     assert command[0] in answer["message"]

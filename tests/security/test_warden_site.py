@@ -23,7 +23,7 @@ import pytest
 import manylab
 from manylab.warden import client
 
-HUB, STRANGER = 61990, 61991
+HUB, STRANGER, NURSERY = 61990, 61991, 61992
 PEOPLE = {"mlt-alice": 61001, "mlt-bob": 61002, "mlt-eve": 61003, "mlt-locked": 61004, "mlt-gone": 61005}
 PEOPLE |= {"mlt-stale": 61006, "mlt-noshell": 61007, "mlt-homeless": 61008}
 WEB, GROUP = 61500, 61501
@@ -67,6 +67,18 @@ time.sleep(1000)
 )
 
 
+# What a child of the nursery runs in the place of Jupyter: the same, or what the person has in their home.
+ENTRY = f"""
+import os, sys
+STAND_IN = {STAND_IN!r}
+def run(environ):
+    os.environ.clear()
+    os.environ.update(environ)
+    own = os.environ["HOME"] + "/program.py"
+    exec(open(own).read() if os.path.exists(own) else STAND_IN, {{}})
+"""
+
+
 def needs_root() -> None:
     """Skip, saying why, where this machine cannot run these tests."""
     if os.geteuid() != 0:
@@ -104,15 +116,18 @@ def acting_as(uid: int):
 
 
 class Site:
-    def __init__(self) -> None:
+    """warm: servers are forked by a nursery."""
+
+    def __init__(self, warm: bool = False) -> None:
         needs_root()
+        self.warm = warm
         self.root = Path(tempfile.mkdtemp(prefix="mlt", dir="/tmp"))
         self.root.chmod(0o755)
         self.etc, self.home = self.root / "etc", self.root / "home"
         subprocess.run(["cp", "-a", "/etc", self.etc], check=True)
         self.home.mkdir()
         (self.etc / "pam.d/mlt").write_text("auth required pam_unix.so\naccount required pam_unix.so\n")
-        self.python = self._python()
+        self.python = self._venv("/usr/bin/python3") if warm else self._python()
         self.settings = {
             "version": 1, "hub_uid": HUB, "person_uid": None, "group": "mlt-people", "min_uid": 1000,
             "pam_service": "mlt", "web_group": "mlt-web", "socket": f"{self.root}/run/warden/warden.sock",
@@ -121,6 +136,11 @@ class Site:
             "path": ["/opt/env/bin", "/usr/bin", "/bin"], "environment": {"JUPYTER_PATH": "/opt/share"},
             "scopes": None, "slice": None, "memory": None, "cpu": None, "tasks": None, "log_dir": f"{self.root}/logs",
         }  # fmt: skip
+        if warm:
+            command = [self.python, "-I", "-m", "manylab.warm.nursery"]
+            nursery = {"name": "server", "kind": "server", "command": command, "modules": ["mlt_entry"]}
+            self.settings |= {"nursery_uid": NURSERY, "nursery_run": f"{self.root}/run/nursery"}
+            self.settings |= {"entry": "mlt_entry:run", "nurseries": [nursery]}
         self.socket = Path(self.settings["socket"])
         self.log = self.root / "warden.log"
         self.process: subprocess.Popen | None = None
@@ -145,6 +165,7 @@ class Site:
         site = next((venv / "lib").glob("python*/site-packages"))
         source = Path(manylab.__file__).parent.parent
         (site / "manylab.pth").write_text(f"{source}\n{Path(pamela.__file__).parent}\n")
+        (site / "mlt_entry.py").write_text(ENTRY)
         return str(venv / "bin/python")
 
     def inside(self, *argv: object) -> list[str]:
@@ -169,6 +190,7 @@ class Site:
         self.run("useradd", "-u", 61100, "-M", "-s", "/bin/sh", "-G", "mlt-people", "_mlt-daemon")
         self.run("useradd", "-u", 877, "-M", "-s", "/bin/sh", "-G", "mlt-people", "mlt-system")
         self.run("useradd", "-u", HUB, "-M", "-s", "/bin/sh", "-G", "mlt-people", "mlt-hub")
+        self.run("useradd", "-u", NURSERY, "-M", "-s", "/usr/sbin/nologin", "mlt-nursery")
         everyone = [*PEOPLE, "_mlt-daemon", "mlt-system", "mlt-hub", "root"]
         self.run("chpasswd", given="".join(f"{name}:{PASSWORD}\n" for name in everyone))
         self.run("usermod", "-L", "mlt-locked")
@@ -188,6 +210,8 @@ class Site:
             self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/")
         until(lambda: self._answers() or self.process.poll() is not None)
         assert self.process.poll() is None, self.log.read_text()
+        if self.warm and changes.get("nurseries") != []:
+            until((self.root / "run/nursery/server.sock").exists, 30.0)
 
     def _answers(self) -> bool:
         with contextlib.suppress(Exception):
@@ -202,6 +226,16 @@ class Site:
     def ask(self, do: str, uid: int = HUB, **fields: object) -> dict:
         with acting_as(uid):
             return client.ask_sync(self.socket, {"do": do, **fields}, 60)
+
+    def serve(self, program: str | None) -> None:
+        """What servers run from now on in the place of STAND_IN; None: that."""
+        for name in PEOPLE:
+            path = self.home / name / "program.py"
+            path.unlink(missing_ok=True)
+            if program is not None and path.parent.exists():
+                path.write_text(program)
+        if not self.warm:
+            self.write_settings(**({} if program is None else {"command": ["/usr/bin/python3", "-c", program]}))
 
     def start(self, name: str, server: str = "", **env: str) -> dict:
         (self.home / name / "report.json").unlink(missing_ok=True)

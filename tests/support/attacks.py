@@ -67,14 +67,14 @@ def _rows(path):
         return [line.split() for line in file.read().splitlines()[1:]]
 
 
-def say(address, text, timeout=10.0):
-    """Send something to a unix socket or a port and hear what comes back, at most 100 kB."""
+def say(address, text, timeout=10.0, times=1):
+    """Send something (so many times) to a unix socket or a port and hear what comes back, at most 100 kB."""
     kind = socket.AF_INET if isinstance(address, int) else socket.AF_UNIX
     with socket.socket(kind) as one:
         one.settimeout(timeout)
         try:
             one.connect(("127.0.0.1", address) if isinstance(address, int) else address)
-            one.sendall(text.encode())
+            one.sendall(text.encode() * times)
             heard = b""
             while len(heard) < 100_000 and (data := one.recv(65536)):
                 heard += data

@@ -5,7 +5,7 @@ the earlier ones did. What differs between two cold kernels as well (numbers of 
 
 Nobody can make alike, and so they do not compare: os.getppid() (the nursery in place of the server), the seed of hash()
 and the addresses of what was loaded (one for all kernels of a nursery), frames of the interpreter below the kernel's,
-gc.get_freeze_count(), the loggers that preloaded modules made.
+gc.get_freeze_count(), the loggers that preloaded modules made, names that Cython's runtime keeps in sys.modules.
 """
 
 from __future__ import annotations
@@ -28,5 +28,5 @@ def cells() -> dict[str, str]:
 def without_chance(text: str, *mine: tuple[str, str]) -> str:
     """What a cell printed, with addresses taken out, and names of this one kernel replaced: (its own, what for)."""
     for own, general in mine:
-        text = text.replace(own, general)
-    return re.sub(r"0x[0-9a-f]+", "0x", text)
+        text = re.sub(rf"(?<!\w){re.escape(own)}(?!\w)", general, text)
+    return re.sub(r"ipykernel_\d+", "ipykernel_PID", re.sub(r"0x[0-9a-f]+", "0x", text))

@@ -105,6 +105,20 @@ def test_a_connection_that_says_nothing_is_closed(tmp_path, monkeypatch):
         assert await is_closed(silent)
         assert await is_closed(slow)
 
+    serve(path, Doors(free=()), scenario)
+
+
+def test_the_proxy_may_keep_a_connection_for_later_but_not_half_a_request(tmp_path, monkeypatch):
+    monkeypatch.setattr(doors, "PATIENCE", 0.2)
+    path = tmp_path / "hub.sock"
+
+    async def scenario():
+        kept, half = connected(path), connected(path)
+        head = b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"
+        await asyncio.get_running_loop().sock_sendall(half, head)
+        assert await is_closed(half)
+        assert await answers(kept)
+
     serve(path, Doors(free={os.getuid()}), scenario)
 
 

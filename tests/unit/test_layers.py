@@ -31,6 +31,7 @@ NARROW = {
             "jupyter_client",
         ),
         *("jupyter_core", "ipykernel", "json5", "tornado", "traitlets", "zmq", "aiohttp", "prometheus_client"),
+        "jupyterlab_server",
     },
 }
 READS = {

@@ -6,6 +6,7 @@ like; every other account has a number of connections at a time, and one more is
 
 from __future__ import annotations
 
+import copy
 import logging
 import resource
 import socket
@@ -20,7 +21,7 @@ log = logging.getLogger("manylab.hub")
 
 # A server has one or two connections now and then; a person with dozens of named servers has room.
 MOST: Final = 64
-# Seconds for a whole request to arrive, and between two on one connection. Tornado's own is an hour.
+# Seconds for a request to begin and for all of it to arrive. Tornado's own is an hour, and no limit.
 PATIENCE: Final = 60.0
 # Connections that wait to be looked at. When they are too many the next one fails at once (a unix socket never waits),
 # and the proxy says "503"; JupyterHub asks for 128, which a class that arrives in the same second exceeds.
@@ -48,6 +49,12 @@ class Doors:
             add_socket(listening)
 
         server.add_socket = add
+        # The proxy keeps its connections for the next request. One that is closed on it at the wrong moment is a "503"
+        # for somebody, so only others have to hurry.
+        patient = server.conn_params
+        patient.body_timeout = PATIENCE
+        hurried = copy.copy(patient)
+        hurried.header_timeout = PATIENCE
 
         def handle(stream: Any, address: Any) -> Any:
             uid = peer_uid(stream.socket)
@@ -64,11 +71,13 @@ class Doors:
                 close()
 
             stream.close_fd = close_fd
-            return serve(stream, address)
+            server.conn_params = hurried
+            try:
+                return serve(stream, address)
+            finally:
+                server.conn_params = patient
 
         server.handle_stream = handle
-        server.conn_params.header_timeout = PATIENCE
-        server.conn_params.body_timeout = PATIENCE
         return server
 
     def enter(self, account: int | str) -> bool:

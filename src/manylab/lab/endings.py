@@ -39,9 +39,13 @@ class Watch(AsyncIOLoopKernelRestarter):  # type: ignore[misc]
     """Jupyter's restarter, which looks every 3 s whether the kernel is there; reads the counters just before."""
 
     async def poll(self) -> None:
-        alive = await self.kernel_manager.look_at_memory()
+        alive = True
+        try:
+            alive = await self.kernel_manager.look_at_memory()
+        except Exception:  # a kernel that cannot be explained is started again all the same
+            self.log.exception("Could not look why kernel %s ended", self.kernel_manager.kernel_id)
         await super().poll()
-        self.kernel_manager.heard(alive)
+        self.kernel_manager.heard(busy=alive)
 
 
 class ExplainedKernelManager(ServerKernelManager):  # type: ignore[misc]
@@ -84,11 +88,11 @@ class ExplainedKernelManager(ServerKernelManager):  # type: ignore[misc]
             self.ended(memory.Ending(why, self._meter.limit(), self._meter.used(), time.time()))
         return False
 
-    def heard(self, alive: bool) -> None:
-        """All browsers that are there have heard what there was to say."""
+    def heard(self, *, busy: bool) -> None:
+        """All browsers that are there have heard what there was to say. busy: a cell may still run."""
         if self.told:
             self.unsaid, self.told = None, False
-        if not alive:
+        if not busy:
             self.running = {}
 
     def ended(self, ending: memory.Ending) -> None:
@@ -115,7 +119,7 @@ class ExplainingConnection(ZMQChannelsWebsocketConnection):  # type: ignore[misc
             self.kernel_manager.running = request
             self._say(request)
         elif state == "idle":
-            self.kernel_manager.running = {}
+            self.kernel_manager.heard(busy=False)
 
     def on_kernel_restarted(self) -> None:
         self._last_words()

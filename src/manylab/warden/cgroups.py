@@ -158,7 +158,7 @@ def set_total(kind: str, limits: Limits, weight: int | None = None, *, slice_: s
                 cgroup_files.limit(base.folder, base, limits, lift=True)
                 cgroup_files.weigh(base.folder, base, weight)
         elif kind == "systemd" and slice_ is not None and not (_UNITS / slice_).exists():
-            systemd.set_properties(slice_, _as_properties(limits, lift=True))
+            systemd.set_properties(slice_, _as_properties(limits))
             outer = slice_.rpartition("-")[0]
             if outer and weight is not None:
                 systemd.set_properties(f"{outer}.slice", [("CPUWeight", "t", weight)])
@@ -227,6 +227,7 @@ def _put_scope(scope: str, slice_: str | None, description: str, pid: int, limit
         ("CollectMode", "s", "inactive-or-failed"),
         ("TimeoutStopUSec", "t", 5_000_000),
         *([("Slice", "s", slice_)] if slice_ is not None else []),
+        # No limit is said, too: else systemd has one of its own for tasks (DefaultTasksMax).
         *_as_properties(limits),
     ]
     try:
@@ -243,14 +244,13 @@ def _put_scope(scope: str, slice_: str | None, description: str, pid: int, limit
     return Cage("systemd", scope, paths)
 
 
-def _as_properties(limits: Limits, *, lift: bool = False) -> list[systemd.Property]:
-    """lift: also say that there is no limit."""
+def _as_properties(limits: Limits) -> list[systemd.Property]:
     values = {
         "MemoryMax": limits.memory,
         "CPUQuotaPerSecUSec": None if limits.cpu is None else round(limits.cpu * 1_000_000),
         "TasksMax": limits.tasks,
     }
-    return [(name, "t", _INFINITY if value is None else value) for name, value in values.items() if value or lift]
+    return [(name, "t", _INFINITY if value is None else value) for name, value in values.items()]
 
 
 def _limited_by_systemd() -> frozenset[str]:

@@ -362,9 +362,14 @@ def _allowed(person: Person, settings: Settings) -> Limits:
 
 
 def _family(entry: Entry, known: Iterable[Process] = ()) -> set[Process]:
-    """Every living process of a server. In a cage those are its members; elsewhere they are looked for. Blocks."""
+    """Every living process of a server. Blocks.
+
+    In a cage those are its members, which only root can take out; elsewhere all of /proc is looked through.
+    """
     kernels = {Process(*item) for item in entry.kernels}
-    found = processes.family(entry.family, {*known, *kernels})
+    if not entry.paths:
+        return processes.family(entry.family, {*known, *kernels})
+    found = {process for process in (entry.process, *known, *kernels) if processes.alive(process)}
     for pid in cgroups.members(entry.cage):
         seen = processes.see(pid)
         if seen is not None and seen.alive:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 import socket
@@ -141,10 +142,12 @@ def cold(settings: Settings, output: int | None) -> Seat:
 async def give(seat: Seat, order: Mapping[str, Any], output: int | None) -> None:
     """Give the order and wait until the process is the person's. Raises Refusal, or NoServer for a warm one."""
     try:
-        await seat.talk.send(dict(order), () if seat.nursery is None else (2 if output is None else output,))
+        # A process that ended already may have said why: that is read in any case.
+        with contextlib.suppress(Silent):
+            await seat.talk.send(dict(order), () if seat.nursery is None else (2 if output is None else output,))
         said = await seat.talk.object(_BECAME)
-    except Silent:
-        sentence = "the server's process ended, or did not become the person in time"
+    except Silent as silent:
+        sentence = f"the server's process ended, or did not become the person in time ({silent})"
         if seat.nursery is not None:
             raise NoServer(sentence) from None
         raise Refusal("start-failed", f"the server could not be started: {sentence}") from None

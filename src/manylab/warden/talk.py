@@ -35,9 +35,10 @@ class Talk:
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
         try:
             sent = self._connection.sendmsg([line], rights)
-            await asyncio.wait_for(asyncio.get_running_loop().sock_sendall(self._connection, line[sent:]), 5.0)
-        except (OSError, asyncio.TimeoutError, TimeoutError):
-            raise Silent from None
+            if sent < len(line):
+                await asyncio.wait_for(asyncio.get_running_loop().sock_sendall(self._connection, line[sent:]), 5.0)
+        except (OSError, asyncio.TimeoutError, TimeoutError) as error:
+            raise Silent(type(error).__name__) from None
 
     async def line(self, seconds: float) -> str:
         """The next line, without its end. Raises Silent."""
@@ -45,14 +46,14 @@ class Talk:
         loop = asyncio.get_running_loop()
         while b"\n" not in self._rest:
             if len(self._rest) > _LIMIT:
-                raise Silent
+                raise Silent("too much")
             try:
                 left = end - time.monotonic()
                 data = await asyncio.wait_for(loop.sock_recv(self._connection, _LIMIT), max(0.0, left))
-            except (OSError, asyncio.TimeoutError, TimeoutError):
-                raise Silent from None
+            except (OSError, asyncio.TimeoutError, TimeoutError) as error:
+                raise Silent(type(error).__name__) from None
             if not data:
-                raise Silent
+                raise Silent("closed")
             self._rest += data
         found, _, self._rest = self._rest.partition(b"\n")
         return found.decode(errors="replace")
@@ -62,9 +63,9 @@ class Talk:
         try:
             found = json.loads(await self.line(seconds))
         except (ValueError, RecursionError):
-            raise Silent from None
+            raise Silent("not JSON") from None
         if not isinstance(found, dict):
-            raise Silent
+            raise Silent("not an object")
         return found
 
     def rest(self) -> str:

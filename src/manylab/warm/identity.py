@@ -21,6 +21,9 @@ from manylab.warm import apart, capabilities
 SERVER_OOM_SCORE: Final = 100
 KERNEL_OOM_SCORE: Final = 500
 
+# Handled by libraries in C, as readline does with SIGWINCH, in every process that has imported the same.
+library_signals: Final[set[int]] = set()
+
 
 class Failed(Exception):
     """Why there is no server: a reason of the warden's vocabulary and a sentence."""
@@ -46,7 +49,7 @@ def fresh_process(keep: Iterable[int]) -> None:
 def python_signals() -> None:
     """Handlers and mask as in an interpreter that has just been started from a shell."""
     signal.set_wakeup_fd(-1)
-    for number in signal.valid_signals():
+    for number in signal.valid_signals() - library_signals:
         with contextlib.suppress(OSError, ValueError):  # SIGKILL, SIGSTOP
             signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -13,28 +13,47 @@ import sys
 import tempfile
 import traceback
 import types
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from manylab.warm import appearance, hidden, ipc, libraries, process, renewal, takeover, traces, variables, wire
+from manylab.warm import (
+    appearance,
+    askers,
+    hidden,
+    identity,
+    ipc,
+    libraries,
+    process,
+    renewal,
+    takeover,
+    traces,
+    variables,
+    wire,
+)
 
 _PATIENCE: Final = 5.0  # seconds for the server to agree
-# Imported by every kernel after its start, by its first cell, completion, inspection, tables and pictures.
+# Imported by every kernel after its start, by its first cell, completion, inspection, errors.
 _LATE: Final = (
-    *(
-        "ipykernel.debugger",
-        "ipykernel.comm",
-        "ipykernel.datapub",
-        "ipykernel.subshell_manager",
-        "ipykernel.trio_runner",
-    ),
+    *("ipykernel.debugger", "ipykernel.comm", "ipykernel.subshell_manager", "ipykernel.trio_runner", "faulthandler"),
     *("IPython.core.completer", "IPython.core.completerlib", "IPython.core.historyapp", "IPython.core.magics"),
-    *("IPython.core.pylabtools", "IPython.lib.pretty", "IPython.core.tbtools", "IPython.core.ultratb"),
-    *("jedi", "jedi.api", "jedi.api.interpreter", "sqlite3", "pickleshare", "psutil", "pygments.lexers.python"),
-    *("pygments.formatters.terminal256", "stack_data", "executing", "asttokens", "json", "cProfile", "pdb", "bdb"),
-    *("encodings.idna", "encodings.ascii", "encodings.latin_1", "multiprocessing", "concurrent.futures.thread"),
+    *("IPython.core.debugger", "IPython.core.debugger_backport", "IPython.core.logger", "IPython.core.oinspect"),
+    *("IPython.core.pylabtools", "IPython.core.latex_symbols", "IPython.core.tbtools", "IPython.core.ultratb"),
+    *("IPython.extensions.storemagic", "IPython.external.pickleshare", "IPython.lib.pretty", "IPython.utils.wildcard"),
+    *("jedi", "jedi.api", "jedi.api.interpreter", "sqlite3", "psutil", "tornado.platform.asyncio"),
+    *("pygments.lexers.python", "pygments.formatters.terminal256", "pygments.formatters.html"),
+    *("pygments.styles.default", "stack_data", "executing", "asttokens", "json", "cProfile", "pdb", "bdb"),
+    *("encodings.idna", "encodings.ascii", "encodings.latin_1", "multiprocessing"),
 )
+# What those that are preloaded import when they are first used.
+_WHEN_USED: Final[Mapping[str, tuple[str, ...]]] = {
+    "numpy": ("numpy.random", "numpy.linalg", "numpy.fft", "numpy.ma"),
+    "pandas": ("pandas.io.formats.html", "pandas.io.formats.string", "pandas.io.formats.csvs", "pandas.io.parsers"),
+    "matplotlib.pyplot": (
+        *("matplotlib.backends.backend_agg", "PIL.BmpImagePlugin", "PIL.GifImagePlugin"),
+        *("PIL.JpegImagePlugin", "PIL.PpmImagePlugin", "PIL.PngImagePlugin", "PIL.features"),
+    ),
+}
 _STARTUP: Final = "import json, runpy, sys; import ipykernel.kernelapp; print(json.dumps(list(sys.modules)))"
 
 
@@ -62,13 +81,19 @@ def prepare(modules: list[str]) -> None:
     _ready.path = list(sys.path)
     _ready.folders = {folder: _names(folder) for folder in sys.path}
     _ready.environ = dict(os.environ)
-    visible = set(json.loads(_ask_python(_STARTUP)))
     with _scratch() as scratch, renewal.Seeds() as seeds, hidden.Recorder() as recorder:
+        visible = set(json.loads(_ask_python(_STARTUP)))
         with variables.Readers() as readers:
             importlib.import_module("ipykernel.kernelapp")
+            identity.library_signals.update(process.caught_in_c())
             scene = traces.Scene()
-            for name in (*_LATE, *modules):
-                _import(name, said=name in modules)
+            with askers.Askers(recorder.loading) as asking:
+                for name in (*_LATE, *modules, *(each for module in modules for each in _WHEN_USED.get(module, ()))):
+                    _import(name, said=name in modules)
+        for name in askers.forget(asking.found, recorder.needs, visible):
+            sys.stderr.write(
+                f"nursery: {name} is compiled and asks for IPython when it is imported; do not preload it\n"
+            )
         fonts = b"".join(path.read_bytes() for path in Path(scratch).glob("fontlist-*.json"))
     _ready.seeds = seeds
     _ready.readers = readers.found
@@ -99,7 +124,7 @@ def _scratch() -> Any:
     """Surroundings for imports that write into a home, and for libraries that would start threads."""
     folder = tempfile.mkdtemp(prefix="manylab-nursery-")
     before = dict(os.environ)
-    os.environ.update({"MPLCONFIGDIR": folder, "OPENBLAS_NUM_THREADS": "1"})
+    os.environ.update({"HOME": folder, "MPLCONFIGDIR": folder, "OPENBLAS_NUM_THREADS": "1"})
     try:
         yield folder
     finally:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import select
 import signal
 import socket
@@ -42,6 +43,8 @@ _BACKLOG: Final = 1024
 _UNPROVEN: Final = 24  # children of one account that nobody has vouched for yet
 _BURST: Final = 40.0  # connections of one account at once
 _RATE: Final = 10.0  # and a second afterwards
+# Living children of one account: each holds a descriptor here, also one that its owner stopped half-way on purpose.
+_MOST: Final = 500
 
 Work = Callable[[], NoReturn]
 
@@ -66,6 +69,9 @@ class Nursery:
         self.listener: socket.socket | None = listener
         self.control: socket.socket = control
         self.retired = False
+        # Every kernel of everybody has a connection here. Children have the limit that they would have elsewhere.
+        self._files = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (self._files[1], self._files[1]))
         self.children: dict[int, Child] = {}
         self.unproven: Counter[int] = Counter()
         self._budget: dict[int, tuple[float, float]] = {}
@@ -158,6 +164,8 @@ class Nursery:
             return bool(uid == wanted)
         if uid < self.spec["min_uid"] or uid in self.spec["refuse"] or self.unproven[uid] >= _UNPROVEN:
             return False
+        if sum(child.uid == uid for child in self.children.values()) >= _MOST:
+            return False
         now = time.monotonic()
         left, when = self._budget.get(uid, (_BURST, now))
         left = min(_BURST, left + (now - when) * _RATE)
@@ -206,6 +214,7 @@ class Nursery:
                 end.close()
         self.children.clear()
         self._budget.clear()
+        resource.setrlimit(resource.RLIMIT_NOFILE, self._files)
         proof, spec = self._proof_write, self.spec
 
         def prove() -> None:

@@ -40,6 +40,13 @@ def traits() -> dict[str, Any]:
     }
 
 
+def caught_in_c() -> set[int]:
+    """Signals that are handled, although not by Python."""
+    caught = int(status_of("self").get("SigCgt", "0"), 16)
+    numbers = {number for number in signal.valid_signals() if caught >> (number - 1) & 1}
+    return {int(number) for number in numbers if signal.getsignal(number) is signal.SIG_DFL}
+
+
 def umask() -> int:
     """The mask of this process, without changing it for a moment (other threads make files)."""
     return int(status_of("self").get("Umask", "022"), 8)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from manylab.warm import identity, renew, wire
+from manylab.warm import appearance, identity, renew, wire
 
 _ORDER: float = 30.0  # seconds: the warden writes down who this is before it says what to do
 
@@ -31,13 +31,16 @@ def serve(
         identity.stdio(given[0])
         # From here on the process is the person's, and what it says on this line is no more than that.
         conversation.send({"became": True})
-    except wire.Broken:
+    except wire.Broken as broken:
+        sys.stderr.write(f"nursery: a child got no order: {broken}\n")
         os._exit(1)
     except BaseException as error:
         tell(conversation, error)
         os._exit(1)
     module, _, function = str(order["entry"]).partition(":")
     environment: dict[str, str] = order["env"]
+    # For `ps`, and for the warden, which knows a server's processes by what is in their environment.
+    appearance.command_line(order["command"], environment)
     sys.argv[:] = ["manylab-server"]
     os.set_inheritable(descriptor, False)
     conversation.connection.detach()

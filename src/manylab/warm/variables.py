@@ -43,20 +43,11 @@ _RENEWED: Final[Mapping[str, frozenset[str]]] = {
     "JPY_PARENT_PID": frozenset({"ipykernel.kernelapp"}),
     "JPY_INTERRUPT_EVENT": frozenset({"ipykernel.kernelapp"}),
 }
+# Different for everybody. The standard library asks for them when it needs them (sysconfig, the exception, is renewed).
+_PERSONAL: Final = frozenset({"HOME", "USER", "LOGNAME", "SHELL", "PATH", "TERM", "LANG", "LC_ALL", "LC_CTYPE", "TZ"})
 # They read on behalf of whoever called them.
 _CARRIERS: Final = frozenset(
-    {
-        "os",
-        "posixpath",
-        "pathlib",
-        "pathlib._local",
-        "_collections_abc",
-        "collections.abc",
-        "shutil",
-        "subprocess",
-        "tempfile",
-        "getpass",
-    }
+    {"os", "posixpath", "pathlib", "collections", "_collections_abc", "shutil", "subprocess", "tempfile", "getpass"}
 )
 
 
@@ -86,7 +77,7 @@ class Readers:
 def _caller() -> str | None:
     """Who asked; None when only a program of the machine was looked for, to run it."""
     frame = sys._getframe(2)
-    while frame.f_back is not None and frame.f_globals.get("__name__") in _CARRIERS:
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in _CARRIERS:
         if frame.f_code.co_name == "get_exec_path":
             return None
         frame = frame.f_back
@@ -110,6 +101,8 @@ def why_cold(
         if loaded and name.startswith(_NUMBERS) and not (name in _THREADS and loaded == {"openblas"}):
             return f"{name} is set, which a library that is loaded already has read"
         for reader in sorted(readers.get(name, ())):
+            if name in _PERSONAL and reader.partition(".")[0] in sys.stdlib_module_names:
+                continue
             if reader not in _RENEWED.get(name, ()):
                 return f"{name} is set differently, and {reader} reads it when it is imported"
     return None

@@ -20,8 +20,8 @@ WORK_ANSWER = str(sum(number * number for number in range(2000)) % 1000)
 # Who comes alone, and somebody else, since what processes share shows only when there are two.
 PAIR = 2
 WAVE = 10
-# Below this part of the memory the machine would begin to end processes, perhaps somebody else's.
-RESERVE = 0.06
+# Below this part of the memory something would be ended: manylab keeps a tenth for the machine itself.
+RESERVE = 0.12
 
 
 @dataclass
@@ -103,8 +103,11 @@ def _memory(visit: Visit, what: str, used: memory.Usage, answer: Answer) -> Iter
     yield visit.sample(f"{what}-page-tables", used.page_tables / MIB)
 
 
-def at_once(visit: Visit, size: int) -> Iterator[Sample]:
-    """So many people sign in at the same moment; what counts is the last Lab, and that everybody has one."""
+def at_once(visit: Visit, size: int, *, stay: bool) -> Iterator[Sample]:
+    """So many people sign in at the same moment; what counts is the last Lab, and that everybody has one.
+
+    stay: nobody leaves in the end. With a hub that was asked too much, leaving may take minutes.
+    """
     people = visit.people[:size]
     answer = visit.note(f"crowd-{size}", visit.generator.arrive(visit.url, people, PATIENCE))
     there = sorted(answer.values("lab"))
@@ -114,7 +117,8 @@ def at_once(visit: Visit, size: int) -> Iterator[Sample]:
         common = max(set(failed.values()), key=list(failed.values()).count)
         why = f"{len(failed)} of {size} failed: {common}"
     yield visit.sample(crowd(size).name, there[-1] if not failed else None, why, there)
-    visit.generator.leave([name for name, _ in people])
+    if not stay:
+        visit.generator.leave([name for name, _ in people])
 
 
 def alive(visit: Visit, size: int) -> Iterator[Sample]:
@@ -147,4 +151,3 @@ def alive(visit: Visit, size: int) -> Iterator[Sample]:
     if here and right:
         yield visit.sample("alive-memory", used / MIB / len(here))
         yield visit.sample("alive-answer", max(right), "", right)
-    visit.generator.leave(here)

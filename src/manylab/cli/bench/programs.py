@@ -30,6 +30,7 @@ def running(
     setpriv = shutil.which("setpriv", path=SAFE_PATH)
     for folder in (place.logs, place.programs):
         folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
     with (place.logs / log).open("ab") as output:
         process = subprocess.Popen(
             [*([setpriv, "--pdeathsig", "TERM"] if setpriv else []), *argv],

@@ -29,12 +29,15 @@ CASES = ("one", "crowd", "alive")
 
 @dataclass(frozen=True)
 class Wanted:
-    """crowds: sizes. alive: people at the same time, 0 for none. sides, cases: by name."""
+    """crowds: sizes, rising. alive: people at the same time, 0 for none; alive_sides: on which sides. sides, cases: by
+    name.
+    """
 
     sides: tuple[str, ...] = SIDES
     cases: tuple[str, ...] = ("one", "crowd")
     crowds: tuple[int, ...] = (10,)
     alive: int = 0
+    alive_sides: tuple[str, ...] = SIDES
     repeat: int = 5
 
     @property
@@ -117,19 +120,20 @@ class Bench:
                 {"side": side.name, "repeat": repeat, "what": what, "cpu": round(cpu, 3), "wall": round(wall, 3)}
                 for what, cpu, wall in visit.load
             ]
-        # A hub that had to be killed leaves servers behind, which would burden the next side.
+            # Whoever is still there goes now, all at once: a hub that was asked too much would take minutes for that.
+            people.end_processes(uids)
+        # A start that was still under way.
         people.end_processes(uids)
 
     def _timed(self, visit: cases.Visit, title: str) -> Iterator[Sample]:
         if "one" in self.wanted.cases:
             self.say(f"{title}: one person")
             yield from cases.one(visit)
-        if "crowd" in self.wanted.cases:
-            for size in self.wanted.crowds:
-                self.say(f"{title}: {size} people at once")
-                yield from cases.at_once(visit, size)
         for extra in self.more:
             yield from extra.measure(visit, self.place)
+        for size in self.wanted.crowds if "crowd" in self.wanted.cases else ():
+            self.say(f"{title}: {size} people at once")
+            yield from cases.at_once(visit, size, stay=size == self.wanted.crowds[-1])
 
 
 def run(site: Site, wanted: Wanted, say: Say, more: tuple[More, ...] = ()) -> Report:
@@ -151,6 +155,8 @@ def run(site: Site, wanted: Wanted, say: Say, more: tuple[More, ...] = ()) -> Re
                     for side in sides:
                         bench.measure(side, repeat, crowd)
                 for side in sides if "alive" in wanted.cases else ():
+                    if side.name not in wanted.alive_sides:
+                        continue
                     bench.measure(side, 1, crowd, only_alive=True)
         except KeyboardInterrupt:
             interrupted = True

@@ -56,15 +56,18 @@ class Stock:
         """See Side."""
         folder = self.place.stock / self.name
         places.empty(folder)
-        folder.mkdir(parents=True)
+        # The hub keeps its database in its working directory, and nobody else is to read it.
+        private = folder / "hub"
+        private.mkdir(parents=True)
+        private.chmod(0o700)
         ports = places.free_ports(3)
-        config = folder / "jupyterhub_config.py"
+        config = private / "jupyterhub_config.py"
         config.write_text(self._config(ports, folder), encoding="utf-8")
         url = f"http://127.0.0.1:{ports[0]}/"
         argv = [self.envs.hub_python, "-I", "-m", "jupyterhub", "--config", str(config)]
         with contextlib.ExitStack() as stack:
             stack.callback(self._end_units)
-            pid = stack.enter_context(running(argv, self.place, f"{self.name}.log", cwd=folder))
+            pid = stack.enter_context(running(argv, self.place, f"{self.name}.log", cwd=private))
             wait_until_it_answers(url, pid, self.place)
             yield url
 

@@ -44,9 +44,9 @@ def unenforced(config: Config, held: Collection[str]) -> list[str]:
         "many containers, one person can take everything."
     ),
     mend=(
-        "run the site where control groups can be written: on a machine or VM of its own, on WSL with [boot] "
-        "systemd=true in /etc/wsl.conf, or in a container that may have them (docs/how-to/limits.md); or unset the "
-        "limit: manylab config set servers.memory none"
+        "have control groups mounted (without systemd: sudo apt install cgroupfs-mount), and run the site where they "
+        "can be written: on a machine of its own, or in a container that may have them (docs/how-to/limits.md); or "
+        "set the limit to none: sudo manylab config set servers.memory none"
     ),
 )
 def limits_unenforced(scene: Scene) -> Iterator[Finding]:

@@ -1,0 +1,128 @@
+"""A warm server is a cold one, only sooner: the same person's server, started both ways, answers and looks the same."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from support.site import Site
+
+# What differs from one start to the next, however it was made.
+CHANGING = re.compile(
+    r'"(token|started|last_activity|last_modified|created)": ?("[^"]*"|\d+|null),? ?|\?v=[0-9a-f]{8,}|api-token="\w+"'
+)
+ASKED = (
+    "api/status",
+    "api/me",
+    "api/kernelspecs",
+    "api/contents?content=1&hash=0",
+    "api/config/notebook",
+    "lab/api/settings",
+    "lab/api/translations",
+    "lab/api/translations/zh_CN",
+    "lab/api/workspaces",
+    "lab/api/extensions",
+    "lab/api/plugins",
+    "lab/api/themes/@jupyterlab/theme-light-extension/index.css",
+    "custom/custom.css",
+    "jupyterlab_code_formatter/formatters",
+)
+SETTINGS = '{"locale": "zh_CN"}'
+# About the process itself, as the kernel of the machine knows it. Umask and the rest of its state as its owner set it.
+STATUS = ("Umask", "Uid", "Gid", "Groups", "SigBlk", "SigIgn", "SigCgt", "CapInh", "CapPrm", "CapEff", "CapAmb")
+# Set anew at each start, or what says that it was this one.
+NEW = re.compile(r"^(JUPYTERHUB_API_TOKEN|JPY_API_TOKEN|MANYLAB_SERVER_ID|_|SHLVL)=")
+
+# What there is before and after: afterwards no thread, loop, descriptor, file or variable more.
+REHEARSAL = """
+import gc, json, os, signal, sys, tempfile, threading
+from manylab.lab import rehearsal
+from jupyter_server.serverapp import ServerApp
+def state():
+    gc.collect()
+    return {
+        "environ": dict(os.environ), "cwd": os.getcwd(), "threads": threading.active_count(),
+        "descriptors": sorted(os.listdir("/proc/self/fd")), "temporary": sorted(os.listdir(tempfile.gettempdir())),
+        "signals": [str(signal.getsignal(number)) for number in signal.valid_signals()],
+    }
+before = state()
+rehearsal.prepare()
+after = state()
+servers = sum(isinstance(found, ServerApp) for found in gc.get_objects())
+import asyncio
+try:
+    loop = asyncio._get_running_loop() or asyncio.get_event_loop_policy()._local._loop
+except AttributeError:
+    loop = None
+print(json.dumps({"before": before, "after": after, "servers": servers, "loop": repr(loop), "modules": len(sys.modules),
+                  "xsrf": "_xsrf_token_id" in vars(__import__("tornado.web").web.RequestHandler)}))
+"""
+
+
+@pytest.fixture(scope="module", params=("bookworm", "trixie"))
+def site(request):
+    with Site(request.param) as site:
+        site.add_user("alice", "her password")
+        site.machine.write(
+            "/home/alice/.jupyter/lab/user-settings/@jupyterlab/translation-extension/plugin.jupyterlab-settings",
+            SETTINGS,
+            owner="alice",
+        )
+        site.machine.run(["chown", "-R", "alice:", "/home/alice/.jupyter"])
+        yield site
+
+
+def look(site, alice):
+    """Everything that can be compared of alice's server."""
+    page = alice.open_lab()
+    found = {"page": CHANGING.sub("", page)}
+    for path in ASKED:
+        answer = alice.server("GET", path)
+        found[path] = f"{answer.status_code} {CHANGING.sub('', answer.text)}"
+    found["headers"] = str(sorted(set(alice.server("GET", "api/me").headers) - {"date", "content-length", "etag"}))
+    environ = alice.terminal("env -0 | sort -z | tr '\\0' '\\n'")
+    found["environ"] = "\n".join(line for line in environ.splitlines() if not NEW.match(line))
+    found["terminal"] = alice.terminal(
+        "umask; ulimit -a; pwd; id; trap; readlink /proc/self/fd/* | grep -v pts | wc -l"
+    )
+    listed = json.loads(site.manylab("status", "--json").stdout)
+    process = next(server["pid"] for server in listed["servers"] if server["user"] == "alice")
+    script = (
+        f"cd /proc/{process}; grep -E '^({'|'.join(STATUS)}):' status; cat limits oom_score_adj; readlink cwd root; "
+        "for each in fd/*; do readlink $each | sed 's/[0-9][0-9]*/N/g'; done | sort | uniq -c"
+    )
+    found["process"] = site.machine.run(["bash", "-c", script]).stdout
+    return found
+
+
+def test_a_rehearsal_leaves_nothing_behind(site):
+    python = next(iter(site.machine.run(["bash", "-c", "ls -d /opt/manylab/envs/server/*/bin/python"]).stdout.split()))
+    # As somebody who may write nowhere but in /tmp, as the nursery's account.
+    done = site.machine.run(
+        ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", python, "-I", "-c", REHEARSAL], cwd="/"
+    )
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["before"] == found["after"]
+    assert (found["servers"], found["loop"], found["xsrf"]) == (0, "None", False)
+    assert found["modules"] > 1200, "it was not a whole start"
+    assert "Traceback" not in done.stderr, done.stderr
+
+
+def test_a_warm_server_is_like_a_cold_one(site):
+    seen = {}
+    for start in ("cold", "warm"):
+        site.configure(f'[servers]\nstart = "{start}"\n')
+        with site.up(), site.client("alice", "her password") as alice:
+            if start == "warm":
+                site.wait_for_log("the nursery server is ready", timeout=120)
+            alice.sign_in()
+            seen[start] = look(site, alice)
+            assert re.findall(r"started the server alice/, pid \d+, (\w+):", site.logs(400))[-1] == start
+            alice.stop_server()
+    for name, cold in seen["cold"].items():
+        assert seen["warm"][name] == cold, name
+    # And these are answers, not the same error twice.
+    assert "zh_CN" in seen["warm"]["lab/api/settings"]
+    assert seen["warm"]["lab/api/translations/zh_CN"].startswith("200 ")
