@@ -7,15 +7,13 @@ site's. tests/unit/test_kernels_warm_and_cold.py does the same without a site, i
 from __future__ import annotations
 
 import contextlib
-import difflib
 import json
-import re
 from collections.abc import Iterator
 
 import pytest
 from harness import wait_until
 
-from support.cells import SETUP, cells, without_chance
+from support.cells import SETUP, cells, difference, without_chance
 from support.client import CellFailed, Client
 from support.site import Site
 
@@ -101,14 +99,6 @@ def request(code: str) -> str:
     content = {"code": code, "silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False}
     message = {"channel": "shell", "header": header, "parent_header": {}, "metadata": {}, "content": content}
     return json.dumps(message)
-
-
-def difference(cold: dict[str, str], warm: dict[str, str]) -> str:
-    found = []
-    for name in cold:
-        lines = [re.split(r"(?<=[,\n]) ?", text) for text in (cold[name], warm[name])]
-        found += [f"{name}: {line}" for line in difflib.unified_diff(*lines, "cold", "warm", lineterm="", n=0)]
-    return "\n".join(found)
 
 
 def test_every_cell_prints_the_same_in_a_warm_and_in_a_cold_kernel(site, alice):

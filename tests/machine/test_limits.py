@@ -153,7 +153,7 @@ def test_a_kernel_that_is_killed_by_its_owner_was_not_ended_for_memory(site):
 
 def test_an_idle_kernel_that_had_to_go_says_so_under_its_next_cell(site):
     with in_the_lab(site, "bob") as bob:
-        bob.run("large = b'x' * (220 << 20)")
+        bob.run("large = b'x' * (300 << 20)")
         large, small = bob.kernel, bob.start_kernel()
         # The other notebook takes memory until the largest is ended, and then no more.
         bob.run(

@@ -276,7 +276,9 @@ def test_two_hundred_at_once_all_come_from_the_nursery(site):
     answers = starts(site, [f"s{number}" for number in range(200)])
     assert all(answer["ok"] for answer in answers)
     parents = {status_of(answer["pid"])["PPid"] for answer in answers}
-    assert parents == {str(nursery_of(site))}, [line for line in log_of(site) if "cold" in line or not line.startswith("warden: ")]
+    assert parents == {str(nursery_of(site))}, [
+        line for line in log_of(site) if "cold" in line or not line.startswith("warden: ")
+    ]
     assert site.ask("stop-all") == {"ok": True, "stopped": 200}
 
 

@@ -10,6 +10,7 @@ gc.get_freeze_count(), the loggers that preloaded modules made, names that Cytho
 
 from __future__ import annotations
 
+import difflib
 import re
 from pathlib import Path
 
@@ -30,3 +31,12 @@ def without_chance(text: str, *mine: tuple[str, str]) -> str:
     for own, general in mine:
         text = re.sub(rf"(?<!\w){re.escape(own)}(?!\w)", general, text)
     return re.sub(r"ipykernel_\d+", "ipykernel_PID", re.sub(r"0x[0-9a-f]+", "0x", text))
+
+
+def difference(cold: dict[str, str], warm: dict[str, str]) -> str:
+    """What is not the same, cell by cell; "" when nothing is."""
+    found = []
+    for name in cold:
+        lines = [re.split(r"(?<=[,\n]) ?", text) for text in (cold[name], warm[name])]
+        found += [f"{name}: {line}" for line in difflib.unified_diff(*lines, "cold", "warm", lineterm="", n=0)]
+    return "\n".join(found)

@@ -9,7 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from manylab.cli.bench import memory, place, svg, table
+from manylab.cli.bench import cases, memory, place, svg, table
+from manylab.cli.bench.generator import Answer, Generator
 from manylab.cli.bench.report import Report, SideInfo, from_json
 from manylab.cli.bench.runner import Wanted
 from manylab.cli.bench.samples import Metric, Sample, alive, quartiles, ratio, summarise
@@ -181,3 +182,40 @@ def test_accounts_are_made_for_the_largest_crowd_and_always_for_two():
 
 def test_the_ports_of_a_bench_are_all_different():
     assert len(set(place.free_ports(5))) == 5
+
+
+class Pretended(Generator):
+    """A generator whose people are made up: so many have a Lab after 1, 2, 3... seconds, the others have none."""
+
+    def __init__(self, there: int) -> None:
+        self.there = there
+        self.left: list[str] = []
+
+    def arrive(self, site, people, within):
+        said = {
+            name: {"lab": float(number)} if number <= self.there else {"failed": f"no answer in {within:g} s"}
+            for number, (name, _) in enumerate(people, 1)
+        }
+        return Answer(said, wall=1.0, cpu=0.1)
+
+    def leave(self, people):
+        self.left += people
+        return Answer({name: {} for name in people}, wall=1.0, cpu=0.1)
+
+
+def visit(generator: Generator) -> cases.Visit:
+    people = [(place.name_of(number), "secret") for number in range(1, 11)]
+    return cases.Visit("warm", 1, "http://127.0.0.1:1/", generator, people, lambda line: None)
+
+
+def test_of_a_crowd_the_last_one_counts():
+    generator = Pretended(there=10)
+    (found,) = cases.at_once(visit(generator), 10, stay=False)
+    assert (found.metric, found.value, found.failed, len(found.parts)) == ("crowd-10", 10.0, "", 10)
+    assert len(generator.left) == 10
+
+
+def test_a_crowd_of_whom_some_have_no_lab_has_failed_whatever_the_others_got():
+    (found,) = cases.at_once(visit(Pretended(there=7)), 10, stay=True)
+    assert (found.value, found.failed) == (None, "3 of 10 failed: no answer in 120 s")
+    assert len(found.parts) == 7

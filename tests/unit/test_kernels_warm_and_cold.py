@@ -7,8 +7,6 @@ than the tests' own, such as one with numpy, pandas and matplotlib.
 from __future__ import annotations
 
 import contextlib
-import difflib
-import re
 import shutil
 import signal
 from pathlib import Path
@@ -17,7 +15,7 @@ from typing import Any
 import pytest
 
 from manylab.lab import forked
-from support.cells import SETUP, cells, without_chance
+from support.cells import SETUP, cells, difference, without_chance
 from support.kernels import Kernel, Nursery, until
 
 pytestmark = pytest.mark.timeout(180)
@@ -45,14 +43,6 @@ def printed(kernel: Kernel, home: Path) -> dict[str, str]:
 def empty(folder: Path) -> None:
     for path in folder.iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def difference(cold: dict[str, str], warm: dict[str, str]) -> str:
-    found = []
-    for name in cold:
-        lines = [re.split(r"(?<=[,\n]) ?", text) for text in (cold[name], warm[name])]
-        found += [f"{name}: {line}" for line in difflib.unified_diff(*lines, "cold", "warm", lineterm="", n=0)]
-    return "\n".join(found)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +98,8 @@ def test_an_interrupt_ends_a_loop_and_a_call_that_waits_in_c(nursery, home):
             "print('go', flush=True)\nwhile True: pass",
             "import time\nprint('go', flush=True)\ntime.sleep(600)",
         ):
-            kernel.client.execute(code)
+            # Without this ipykernel takes back what arrives just after an error.
+            kernel.client.execute(code, stop_on_error=False)
             until(lambda: kernel.client.get_iopub_msg(timeout=10)["msg_type"] == "stream")
             kernel.process.signal_group(signal.SIGINT)
             assert kernel.client.get_shell_msg(timeout=10)["content"]["ename"] == "KeyboardInterrupt"
@@ -148,6 +139,16 @@ def test_kernels_go_on_when_their_nursery_is_killed(home):
             pass
         kernel.process.kill()
         assert kernel.process.wait(10) == forked.UNKNOWN
+
+
+def test_a_nursery_that_is_stopped_is_not_waited_for(home):
+    with Nursery() as nursery:
+        nursery.process.send_signal(signal.SIGSTOP)
+        with pytest.raises(forked.Cold, match="stopped"), nursery.warm(home):
+            pass
+        nursery.process.send_signal(signal.SIGCONT)
+        with nursery.warm(home) as kernel:
+            assert kernel.run("print(6 * 7)") == "42\n"
 
 
 def test_many_kernels_start_at_once(nursery, home):

@@ -114,7 +114,8 @@ def family(marker):
     code = (
         "import subprocess, sys, time\n"
         "child = subprocess.Popen(['sleep', '60'])\n"
-        "lost = subprocess.run(['sh', '-c', 'setsid sleep 60 >/dev/null 2>&1 & echo $!'], capture_output=True, text=True)\n"
+        "command = 'setsid sleep 60 >/dev/null 2>&1 & echo $!'\n"
+        "lost = subprocess.run(['sh', '-c', command], capture_output=True, text=True)\n"
         "print(child.pid, lost.stdout.strip(), flush=True)\n"
         "sys.stdin.read()\n"
         "child.kill()\n"

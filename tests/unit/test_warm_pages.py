@@ -45,3 +45,26 @@ def test_objects_that_are_not_counted_stay_usable_and_the_program_ends_well():
         "asyncio.run(asyncio.sleep(0)); gc.collect(); print(json.dumps(words))\n"
     )
     assert (done.stdout, done.stderr, done.returncode) == ('["a", "b", "c"]\n', "", 0)
+
+
+def test_code_that_was_laid_together_is_the_same_code():
+    done = python(
+        "import asyncio, inspect\n"
+        "from manylab.warm import pages\n"
+        "def add(a, b=2, *, c=3): return a + b + c\n"
+        "async def later(): return add(1)\n"
+        "def never(): pass\n"
+        "def counter():\n"
+        "    n = 0\n"
+        "    def count():\n"
+        "        nonlocal n; n += 1; return n\n"
+        "    return count\n"
+        "count = counter()\n"
+        "before, other = add.__code__, never.__code__\n"
+        "seen = []\n"
+        "assert pages.lay_together(lambda: seen.append(asyncio.run(later()) + count())) > 20\n"
+        "assert (add.__code__ is before, never.__code__ is other) == (False, True)\n"
+        "assert (add.__code__ == before, add.__code__.co_filename) == (True, before.co_filename)\n"
+        "print(seen, add(1, c=4), asyncio.run(later()), count(), inspect.signature(add))\n"
+    )
+    assert (done.stdout, done.stderr) == ("[7] 7 6 2 (a, b=2, *, c=3)\n", "")

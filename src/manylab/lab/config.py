@@ -32,6 +32,8 @@ def settings(environ: Mapping[str, str], *, home: Path, prefix: Path) -> dict[st
             "allow_root": False,
             # Where the hub and the person's browser are is decided; nothing to open, nothing to print.
             "open_browser": False,
+            # A page that would open it, with the token in it.
+            "no_browser_open_file": True,
             "jpserver_extensions": {ACTIVITY: True},
             # Jupyter Server's own default (90 s) is longer than the interval and gives a warning per connection.
             "websocket_ping_timeout": 30000,

@@ -13,10 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from manylab.warm import wire
+from manylab.warm import process, wire
 
-# Seconds for the nursery's answer; after that the kernel starts cold.
-_ANSWER: Final = 2.0
+# Seconds for the nursery's answer, on a machine where everybody starts at once; a cold start would take longer still.
+_ANSWER: Final = 5.0
+# ... after which it is looked whether it can answer at all.
+_DOUBT: Final = 1.0
 # ... and for the kernel, which is one by then, to listen; it is waited for in any case, only not here.
 _LISTEN: Final = 10.0
 # Between the end of a kernel and the nursery's word about it.
@@ -42,6 +44,8 @@ def ask(path: Path, request: dict[str, Any], descriptors: Sequence[int]) -> Fork
             connection.settimeout(_ANSWER)
             connection.connect(str(path))
             conversation.send(request, descriptors, seconds=_ANSWER)
+            if not _readable(connection.fileno(), _DOUBT) and _is_stopped(wire.peer_of(connection).pid):
+                raise Cold("its nursery is stopped")
             said, _ = conversation.receive(seconds=_ANSWER)
             pid = _pid_in(said)
             kernel = ForkedKernel(pid, connection)
@@ -58,6 +62,14 @@ def ask(path: Path, request: dict[str, Any], descriptors: Sequence[int]) -> Fork
         connection.setblocking(False)
         stack.pop_all()
         return kernel
+
+
+def _is_stopped(pid: int) -> bool:
+    """Whether somebody has stopped that process (SIGSTOP, a debugger)."""
+    try:
+        return process.status_of(pid).get("State", "")[:1] in ("T", "t")
+    except OSError:
+        return False
 
 
 def _pid_in(said: dict[str, Any]) -> int:
@@ -132,7 +144,7 @@ class ForkedKernel:
         self.send_signal(signal.SIGKILL)
 
     def _gone(self) -> bool:
-        return self._process is None or bool(select.select([self._process], [], [], 0)[0])
+        return self._process is None or _readable(self._process, 0.0)
 
     def _hear(self) -> bool:
         """Whether the nursery has said how it ended."""
@@ -164,3 +176,10 @@ class ForkedKernel:
 
     def __del__(self) -> None:
         self._close()
+
+
+def _readable(descriptor: int, seconds: float) -> bool:
+    """Whether there is something to read within so many seconds. Not by select(2): that ends at descriptor 1023."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))

@@ -38,6 +38,7 @@ from tornado.web import RequestHandler
 from traitlets.config import SingletonConfigurable
 
 from manylab.lab import audience, known, server
+from manylab.warm import pages
 
 # Imported by a server only when it first needs them: a kernel's start, a notebook's, a terminal's.
 LATE = (
@@ -50,7 +51,7 @@ LATE = (
     "terminado.management",
     "zmq.asyncio",
 )
-ROUNDS = 2
+ROUNDS = 2  # after the first two, which import and lay out: to specialise code takes several calls
 
 
 def prepare() -> None:
@@ -61,19 +62,26 @@ def prepare() -> None:
         except Exception:
             traceback.print_exc()
     known.use()
-    for _ in range(ROUNDS):
-        said = io.StringIO()
-        try:
-            # Jupyter keeps the loop of a thread in a context variable; a child needs another loop.
-            with contextlib.redirect_stderr(said):
-                contextvars.copy_context().run(rehearse)
-        except Exception:
-            print(said.getvalue(), file=sys.stderr)
-            traceback.print_exc()
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            rehearse()
+            # Now everything is imported.
+            pages.lay_together(rehearse)
+            for _ in range(ROUNDS):
+                rehearse()
+    except Exception:
+        print(said.getvalue(), file=sys.stderr)
+        traceback.print_exc()
 
 
 def rehearse() -> None:
     """One start, the first visit of a browser, and an end, with everything put back."""
+    # Jupyter keeps the loop of a thread in a context variable; a child needs another loop.
+    contextvars.copy_context().run(_rehearse)
+
+
+def _rehearse() -> None:
     folder = Path(tempfile.mkdtemp(prefix="manylab-rehearsal-"))
     try:
         with as_it_was(), unpatched():

@@ -1,26 +1,25 @@
-"""Is this the right password, and may this account come in? Asks PAM in short-lived processes, a few at a time."""
+"""Is this the right password, and may this account come in? Asks PAM, a few questions at a time."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import random
 import time
 from collections import OrderedDict
-from typing import Any, Final
+from typing import Final
 
 from manylab.base import names
 from manylab.base.errors import BadName
 from manylab.warden import accounts
 from manylab.warden.messages import Authenticate, Reason, Refusal
+from manylab.warden.pam import Pam
 from manylab.warden.settings import Settings
 
 log = logging.getLogger("manylab.warden")
 
 _AT_ONCE: Final = 8  # PAM processes
 _WAIT: Final = 20.0  # seconds for one of those to become free
-_TIMEOUT: Final = 30.0  # seconds for PAM's answer; a directory that is down takes this long to say so
 _TRIES: Final = 5  # wrong passwords for one name ...
 _WINDOW: Final = 60.0  # ... in this many seconds
 _NAMES: Final = 4096  # names remembered; PAM's own delay lets no more than about 240 different ones pass in a window
@@ -84,6 +83,7 @@ class Login:
     def __init__(self) -> None:
         self._free = asyncio.Semaphore(_AT_ONCE)
         self._throttle = Throttle()
+        self._pam = Pam()
 
     async def authenticate(self, message: Authenticate, settings: Settings) -> str:
         """The name of the account that this password opens; raises Refusal."""
@@ -119,7 +119,8 @@ class Login:
         except (asyncio.TimeoutError, TimeoutError):
             raise Refusal("busy", "too many people are signing in; try again") from None
         try:
-            verdict = await _run(message, settings)
+            question = {"user": message.user, "password": message.password, "service": settings.pam_service}
+            verdict = await self._pam.ask(question, settings.python)
         finally:
             self._free.release()
         errno = verdict.get("errno")
@@ -131,32 +132,3 @@ class Login:
             reason = await accounts.ask(accounts.why_not_now, message.user)
             raise Refusal(*_VERDICTS[27 if reason == "password-expired" else 13])
         raise Refusal(*_VERDICTS.get(errno or -1, ("error", f"PAM failed with error {errno}")))
-
-
-async def _run(message: Authenticate, settings: Settings) -> dict[str, Any]:
-    """What pam_check says; `{"errno": None}` when it says nothing in time."""
-    question = {"user": message.user, "password": message.password, "service": settings.pam_service}
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *(str(settings.python), "-I", "-m", "manylab.warden.pam_check"),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"},
-            cwd="/",
-            start_new_session=True,
-        )
-    except OSError as error:
-        log.warning("pam_check could not be started: %s", error)
-        return {}
-    try:
-        output, _ = await asyncio.wait_for(process.communicate(json.dumps(question).encode()), _TIMEOUT)
-        verdict = json.loads(output)
-        return verdict if isinstance(verdict, dict) else {}
-    except (asyncio.TimeoutError, TimeoutError, ValueError):
-        log.warning("pam_check gave no answer (exit status %s)", process.returncode)
-        return {}
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()

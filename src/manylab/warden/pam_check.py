@@ -1,19 +1,27 @@
-"""One question to PAM, in a process of its own: `python -I -m manylab.warden.pam_check`.
+"""Questions to PAM, each in a process of its own: `python -I -m manylab.warden.pam_check`.
 
-PAM modules are other people's code that may block, leak or crash; here they do so for one question only. Reads
-`{"user", "password", "service"}` from standard input, writes one line: `{"errno": int | null, "user": str | null,
-"password": bool}`, the last saying whether the password was right, whatever else is wrong with the account.
+PAM modules are other people's code that may block, leak or crash; here they do so for one question only. Standard input
+is a line to the warden (SOCK_SEQPACKET) on which descriptors come; for each of them a child is forked, and only the
+child reads what is on it, one line: `{"user", "password", "service"}`. It writes one: `{"errno": int | null, "user":
+str | null, "password": bool}`, the last saying whether the password was right, whatever else is wrong with the account.
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
+import gc
 import os
 import resource
-import sys
-from typing import Any
+import signal
+import socket
+from typing import Any, Final
 
 import pamela
+
+from manylab.warm import capabilities, wire
+
+_PATIENCE: Final = 60  # seconds, longer than the warden waits
+_LIMIT: Final = 64 * 1024  # bytes
 
 
 def check(user: str, password: str, service: str) -> dict[str, Any]:
@@ -38,20 +46,43 @@ def check(user: str, password: str, service: str) -> dict[str, Any]:
     return {"errno": verdict, "user": known_as, "password": right}
 
 
-def main() -> None:
-    """Answer the question on standard input."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crashing module must not leave the password on the disk
-    answer = os.dup(1)
-    # Modules that print do not get in the way of the answer.
-    null = os.open(os.devnull, os.O_RDWR)
-    os.dup2(null, 1)
-    os.dup2(null, 2)
-    question = json.loads(sys.stdin.buffer.read())
+def answer(connection: socket.socket) -> None:
+    """Hear one question and answer it."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # modules wait for programs that they start
+    signal.alarm(_PATIENCE)  # a module that waits for ever ends with its process
+    conversation = wire.Conversation(connection)
+    question, _ = conversation.receive(limit=_LIMIT)
     try:
         verdict = check(question["user"], question["password"], question["service"])
     except Exception:  # whatever it was, the answer is "error"; its text may hold what was asked
         verdict = {"errno": None, "user": None}
-    os.write(answer, json.dumps(verdict).encode() + b"\n")
+    conversation.send(verdict)
+
+
+def main() -> None:
+    """Fork for each descriptor that comes, until the warden closes the line."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crashing module must not leave the password on the disk
+    capabilities.dumpable(False)
+    channel = socket.socket(fileno=os.dup(0))
+    # Modules that print, or read, find nothing there.
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(null, descriptor)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombies
+    gc.freeze()
+    while True:
+        data, descriptors, _, _ = socket.recv_fds(channel, 16, 1)
+        if not data:
+            return
+        for descriptor in descriptors:
+            with contextlib.suppress(OSError):  # no process to be had: the other end hears the line being closed
+                if os.fork() == 0:
+                    try:
+                        channel.close()
+                        answer(socket.socket(fileno=descriptor))
+                    finally:
+                        os._exit(0)
+            os.close(descriptor)
 
 
 if __name__ == "__main__":

@@ -7,13 +7,14 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-from manylab.warm import renew
+from manylab.warm import process, renew
 
 # Kinds of libraries that start threads of their own, by what their files are called.
 _KINDS: Final = {"openblas": "openblas", "libgomp": "openmp", "libomp": "openmp", "libiomp": "openmp", "mkl_rt": "mkl"}
@@ -79,10 +80,13 @@ class Renewal:
     def __init__(self, fonts: bytes) -> None:
         self.fonts = fonts
         self._blas = blas()
+        # readline handles it in C, from its import on; a child begins without.
+        self._resized = process.handler_in_c(signal.SIGWINCH)
 
     def table(self) -> dict[str, Callable[[ModuleType], None]]:
         """By the name of the module."""
         table: dict[str, Callable[[Any], None]] = {
+            "readline": lambda module: self._resized(),
             "numpy": lambda module: self._blas_threads("numpy"),
             "numpy.random": _random,
             "multiprocessing": _multiprocessing,

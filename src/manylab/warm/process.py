@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import io
 import locale
 import os
@@ -9,7 +10,7 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,6 +46,14 @@ def caught_in_c() -> set[int]:
     caught = int(status_of("self").get("SigCgt", "0"), 16)
     numbers = {number for number in signal.valid_signals() if caught >> (number - 1) & 1}
     return {int(number) for number in numbers if signal.getsignal(number) is signal.SIG_DFL}
+
+
+def handler_in_c(number: int) -> Callable[[], None]:
+    """What puts back the present handler of a signal (sigaction(2)), for a library that has installed it itself."""
+    libc = ctypes.CDLL(None)
+    kept = ctypes.create_string_buffer(256)  # more than struct sigaction has anywhere
+    libc.sigaction(number, None, kept)
+    return lambda: libc.sigaction(number, kept, None) and None
 
 
 def umask() -> int:

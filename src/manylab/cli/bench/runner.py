@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import pwd
 import signal
 from collections.abc import Callable, Iterator
@@ -141,6 +142,7 @@ def run(site: Site, wanted: Wanted, say: Say, more: tuple[More, ...] = ()) -> Re
 
     Raises Locked when another bench runs, NotInstalled without a site.
     """
+    os.umask(0o022)
     where = place.place_for(site.layout)
     bench = Bench(site, wanted, where, installed(site), say, more)
     began, interrupted = report.now(), False
