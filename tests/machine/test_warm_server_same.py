@@ -37,7 +37,7 @@ NEW = re.compile(r"^(JUPYTERHUB_API_TOKEN|JPY_API_TOKEN|MANYLAB_SERVER_ID|_|SHLV
 
 # What there is before and after: afterwards no thread, loop, descriptor, file or variable more.
 REHEARSAL = """
-import gc, json, os, signal, sys, tempfile, threading
+import gc, json, os, signal, sys, tempfile, threading, tornado.web
 from manylab.lab import rehearsal
 from jupyter_server.serverapp import ServerApp
 def state():
@@ -56,8 +56,13 @@ try:
     loop = asyncio._get_running_loop() or asyncio.get_event_loop_policy()._local._loop
 except AttributeError:
     loop = None
-print(json.dumps({"before": before, "after": after, "servers": servers, "loop": repr(loop), "modules": len(sys.modules),
-                  "xsrf": "_xsrf_token_id" in vars(__import__("tornado.web").web.RequestHandler)}))
+from importlib.metadata import entry_points
+same = all(
+    {str(one) for one in entry_points(group=group)} == {str(one) for one in entry_points.real(group=group)} != set()
+    for group in ("nbconvert.exporters", "jupyterlab.languagepack", "jupyter_client.kernel_provisioners")
+)
+print(json.dumps({"same": same, "before": before, "after": after, "servers": servers, "loop": repr(loop),
+                  "modules": len(sys.modules), "xsrf": "_xsrf_token_id" in vars(tornado.web.RequestHandler)}))
 """
 
 
@@ -105,7 +110,7 @@ def test_a_rehearsal_leaves_nothing_behind(site):
     )
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["before"] == found["after"]
-    assert (found["servers"], found["loop"], found["xsrf"]) == (0, "None", False)
+    assert (found["servers"], found["loop"], found["xsrf"], found["same"]) == (0, "None", False, True)
     assert found["modules"] > 1200, "it was not a whole start"
     assert "Traceback" not in done.stderr, done.stderr
 

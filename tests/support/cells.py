@@ -30,13 +30,13 @@ def without_chance(text: str, *mine: tuple[str, str]) -> str:
     """What a cell printed, with addresses taken out, and names of this one kernel replaced: (its own, what for)."""
     for own, general in mine:
         text = re.sub(rf"(?<!\w){re.escape(own)}(?!\w)", general, text)
-    return re.sub(r"ipykernel_\d+", "ipykernel_PID", re.sub(r"0x[0-9a-f]+", "0x", text))
+    return re.sub(r"\b(pid=|ipykernel_)\d+", r"\1PID", re.sub(r"0x[0-9a-f]+", "0x", text))
 
 
 def difference(cold: dict[str, str], warm: dict[str, str]) -> str:
     """What is not the same, cell by cell; "" when nothing is."""
     found = []
     for name in cold:
-        lines = [re.split(r"(?<=[,\n]) ?", text) for text in (cold[name], warm[name])]
-        found += [f"{name}: {line}" for line in difflib.unified_diff(*lines, "cold", "warm", lineterm="", n=0)]
+        one, other = (re.split(r"(?<=[,\n]) ?", text) for text in (cold[name], warm[name]))
+        found += [f"{name}: {line}" for line in difflib.unified_diff(one, other, "cold", "warm", lineterm="", n=0)]
     return "\n".join(found)

@@ -36,7 +36,7 @@ def home(tmp_path: Path) -> Path:
 def printed(kernel: Kernel, home: Path) -> dict[str, str]:
     """What each cell shows."""
     kernel.run(SETUP)
-    mine = ((str(kernel.folder), "FOLDER"), (str(kernel.process.pid), "PID"), (str(home), "HOME"))
+    mine = ((str(kernel.folder), "FOLDER"), (str(home), "HOME"))
     return {name: without_chance(kernel.run(code), *mine) for name, code in cells().items()}
 
 

@@ -151,8 +151,20 @@ async def visit(app: ServerApp) -> None:
             await browser.ask(script)
         for path in PAGES:
             await browser.ask(path)
+        await _use_a_notebook(browser)
     finally:
         writer.close()
+
+
+async def _use_a_notebook(browser: Browser) -> None:
+    """As somebody does who clicks on "Notebook": make it, read it, save it, see what it can be exported to."""
+    _, _, made = await browser.ask("api/contents", "POST", b'{"type": "notebook"}')
+    path = f"api/contents/{json.loads(made)['path']}"
+    _, _, found = await browser.ask(f"{path}?content=1&hash=1")
+    notebook = {"type": "notebook", "format": "json", "content": json.loads(found)["content"]}
+    await browser.ask(path, "PUT", json.dumps(notebook).encode())
+    await browser.ask(f"{path}/checkpoints")
+    await browser.ask("api/nbconvert")
 
 
 async def _connect(path: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 from jupyterlab_server import settings_utils  # type: ignore[import-not-found,unused-ignore]
@@ -31,8 +33,47 @@ class KnownSchemas:
             self._valid.add(content)
 
 
+class KnownEntryPoints:
+    """In place of importlib.metadata.entry_points, which reads 150 files each time: 15 ms, and 14 times over to say
+    what a notebook can be exported to. Read again when a folder of packages has changed.
+    """
+
+    def __init__(self, real: Any) -> None:
+        self.real = real
+        self._key: Any = None
+        self._all: Any = None
+
+    def __call__(self, **wanted: Any) -> Any:
+        key = [(folder, _changed(folder)) for folder in sys.path]
+        if key != self._key:
+            self._all, self._key = self.real(), key
+        return self._all.select(**wanted) if wanted else self.real()
+
+
+def _changed(folder: str) -> int:
+    try:
+        return Path(folder).stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
 def use() -> None:
-    """Put the shortcuts in place; what does not look as it did when this was written is left alone."""
+    """Put the shortcuts in place, also in what was imported since the last time."""
+    _use_entry_points()
+    _use_schemas()
+
+
+def _use_entry_points() -> None:
+    ours = importlib.metadata.entry_points
+    if not isinstance(ours, KnownEntryPoints):
+        ours = KnownEntryPoints(ours)
+    for module in list(sys.modules.values()):
+        if getattr(module, "__dict__", {}).get("entry_points") is ours.real:
+            module.entry_points = ours  # type: ignore[attr-defined]
+
+
+def _use_schemas() -> None:
+    # What does not look as it did when this was written is left alone.
     real = getattr(settings_utils, "Validator", None)
     if isinstance(real, KnownSchemas):
         return

@@ -67,6 +67,7 @@ def prepare() -> None:
         with contextlib.redirect_stderr(said):
             rehearse()
             # Now everything is imported.
+            known.use()
             pages.lay_together(rehearse)
             for _ in range(ROUNDS):
                 rehearse()

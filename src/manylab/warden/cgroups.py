@@ -27,7 +27,7 @@ from manylab.warden import cgroup_files, hierarchies, processes, systemd
 from manylab.warden.cgroup_files import Limits
 
 __all__ = [
-    "Cage", "Limits", "clear", "detect", "find", "join", "kill", "limited", "members", "put", "remove", "set_total",
+    "Cage", "Limits", "detect", "find", "join", "kill", "limited", "members", "put", "remove", "set_total",
 ]  # fmt: skip
 
 log = logging.getLogger("manylab.warden")
@@ -164,18 +164,6 @@ def set_total(kind: str, limits: Limits, weight: int | None = None, *, slice_: s
                 systemd.set_properties(f"{outer}.slice", [("CPUWeight", "t", weight)])
     except OSError as error:
         log.warning("the limit of all servers together cannot be set: %s", error)
-
-
-def clear(kind: str, *, slice_: str | None = None) -> None:
-    """Take back `set_total` when the site stops for good; a folder that is not empty stays. Blocks."""
-    if kind in ("v1", "v2"):
-        for base in set(cgroup_files.ground().values()):
-            with contextlib.suppress(OSError):
-                base.folder.rmdir()
-        cgroup_files.forget()
-    elif kind == "systemd" and slice_ is not None and not (_UNITS / slice_).exists():
-        with contextlib.suppress(OSError):
-            systemd.revert([slice_, f"{slice_.rpartition('-')[0]}.slice"])
 
 
 async def _run(work: Callable[..., _T], *about: object) -> _T:

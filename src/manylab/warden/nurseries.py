@@ -25,6 +25,7 @@ SERVERS: Final = "server"  # the name of the one that servers are forked from
 _READY: Final = 120.0  # seconds for all imports, on a machine that is busy starting
 _PATIENCE: Final = (1.0, 2.0, 5.0, 15.0, 60.0)  # seconds before it is tried again, one after another
 _EXIT: Final = 2.0  # seconds for a nursery to say how its child ended
+_LAST: Final = 1.0  # seconds for nurseries to end with the warden; one that has children goes on without it
 _MESSAGE: Final = 4096
 
 
@@ -195,12 +196,15 @@ class Nurseries:
             if name not in self._keepers:
                 self._keepers[name] = (spec, _task(self._look_after(spec, settings)))
 
-    def retire(self) -> None:
-        """No more children from any of them; the warden ends."""
+    async def retire(self) -> None:
+        """No more children from any of them: the warden ends. Those without children end before it does."""
         for _, task in self._keepers.values():
             task.cancel()
         for nursery in self._all:
             nursery.retire()
+        until = asyncio.get_running_loop().time() + _LAST
+        while not all(nursery.reap() for nursery in self._all) and asyncio.get_running_loop().time() < until:
+            await asyncio.sleep(0.02)
 
     def get(self, spec_name: str, settings: Settings) -> Nursery | None:
         """The nursery of this name, if it is what the settings ask for and answers."""

@@ -242,7 +242,7 @@ async def serve(path: Path) -> None:
     notify_systemd("STOPPING=1")
     server.close()
     place.close()
-    warden.nurseries.retire()
+    await warden.nurseries.retire()
     address.unlink(missing_ok=True)
     await warden.finish()
     log.info("ended; the servers go on")

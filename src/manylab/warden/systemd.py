@@ -66,14 +66,6 @@ def set_properties(unit: str, properties: list[Property]) -> None:
         _ask(connection, "SetUnitProperties", "sba(sv)", bytes(body.data))
 
 
-def revert(units: list[str]) -> None:
-    """Take back what `set_properties` did. Blocks; raises Refused, OSError."""
-    body = _Writer()
-    body.array(4, lambda: [body.text(unit) for unit in units])
-    with _connect() as connection:
-        _ask(connection, "RevertUnitFiles", "as", bytes(body.data))
-
-
 def _job(member: str, signature: str, body: bytes) -> None:
     """Ask for something that systemd does as a job, and wait for the job. Raises Refused when it did not succeed."""
     with _connect() as connection:

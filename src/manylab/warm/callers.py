@@ -14,7 +14,8 @@ from typing import Any, Final, NoReturn
 
 from manylab.warm import identity, kernels, renew, wire
 
-_PATIENCE: Final = 5.0  # seconds: the server starts a cold kernel when this does not answer
+# Seconds. On a machine where this takes long a cold start would take much longer.
+_PATIENCE: Final = 15.0
 
 
 def serve(

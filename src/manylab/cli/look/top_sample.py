@@ -141,7 +141,8 @@ class Sampler:
     def _read_memory(self, alive: Mapping[Process, Reading], budget: float | None) -> None:
         self._memory = {process: known for process, known in self._memory.items() if process in alive}
         begun = time.monotonic()
-        for process in sorted(alive, key=lambda one: self._memory.get(one, (0.0, None))[0]):
+        # The oldest figures first; of those that were never looked at, the largest.
+        for process in sorted(alive, key=lambda one: (self._memory.get(one, (0.0, None))[0], -alive[one].rss)):
             when = self._memory.get(process, (0.0, None))[0]
             now = time.monotonic()
             if now - when < _OLD or (budget is not None and now - begun > budget):

@@ -31,8 +31,10 @@ _SORTS: dict[str, tuple[str, Callable[[Row], object]]] = {
 }
 SORTS = {name: key for key, (name, _) in _SORTS.items()}
 _HELP = "M memory  P cpu  T tasks  U user  K parts  up/down scroll  Q end"
-# How long reading memory may hold up one look, seconds: with hundreds of servers it goes round by and by.
-_BUDGET = 0.15
+# How much of the time may go into reading memory, which costs milliseconds for each process: with hundreds of servers
+# the figures of a look are up to a minute old.
+_BUDGET = 0.125
+_FIRST = 1.0  # seconds; whoever starts it wants to see something
 _UP, _DOWN, _PAGE_UP, _PAGE_DOWN = "\x1b[A", "\x1b[B", "\x1b[5~", "\x1b[6~"
 
 
@@ -150,7 +152,7 @@ def live(look: Callable[[float], Sample], view: View, interval: float) -> None:
     """Until q or Ctrl-C. look: one more look, with a budget in seconds."""
     console = Console()
     with _keys() as wait, contextlib.suppress(KeyboardInterrupt):
-        sample = look(_BUDGET)
+        sample = look(_FIRST)
         # The second look comes soon: only then there is something to say about processors.
         due = time.monotonic() + min(interval, 0.5)
         # The alternate screen: what was on the terminal comes back.
@@ -163,7 +165,7 @@ def live(look: Callable[[float], Sample], view: View, interval: float) -> None:
                 room = len(lines(sample, after)) - max(1, console.height - 6)
                 view = replace(after, first=min(after.first, max(0, room)))
                 if time.monotonic() >= due:
-                    sample = look(_BUDGET)
+                    sample = look(interval * _BUDGET)
                     due = time.monotonic() + interval
                 shown.update(screen(sample, view, console.height), refresh=True)
 
