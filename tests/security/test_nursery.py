@@ -352,3 +352,18 @@ def test_time_passes_only_while_something_is_asked(site):
     while time.monotonic() - begun < 2.0:
         time.sleep(0.1)
     assert ticks() == before
+
+
+def test_a_nursery_whose_rehearsal_goes_wrong_comes_without_it(site):
+    """A thread that is left running: a fork would not take it along, so the nursery would be of no use."""
+    packages = next((site.root / "venv/lib").glob("python*/site-packages"))
+    (packages / "mlt_thread.py").write_text(
+        "import threading, time\n"
+        "def prepare():\n"
+        "    threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()\n"
+    )
+    site.write_settings(nurseries=[{**site.settings["nurseries"][0], "modules": ["mlt_entry", "mlt_thread:prepare"]}])
+    told(site, "threads run")
+    before = len(re.findall("the nursery server is ready", site.log.read_text()))
+    until(lambda: len(re.findall("the nursery server is ready", site.log.read_text())) > before, 60.0)
+    assert status_of(site.start("mlt-alice")["pid"])["PPid"] == str(nursery_of(site))

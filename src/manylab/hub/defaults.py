@@ -117,8 +117,8 @@ def _servers(site: HubSite) -> dict[str, Any]:
         "Spawner.consecutive_failure_limit": 0,
         # How soon the hub notices that a server ended by itself.
         "Spawner.poll_interval": 10,
-        # No limit here: the warden starts a few at a time, in the order in which they were asked for, and nobody is told
-        # to come back later.
+        # No limit here: the warden starts a few at a time, in the order in which they were asked for, and nobody is
+        # told to come back later.
         "JupyterHub.concurrent_spawn_limit": 0,
         "JupyterHub.allow_named_servers": site.named,
         "JupyterHub.named_server_limit_per_user": site.named_limit,

@@ -24,17 +24,22 @@ log = logging.getLogger("manylab.warden")
 SERVERS: Final = "server"  # the name of the one that servers are forked from
 _READY: Final = 120.0  # seconds for all imports, on a machine that is busy starting
 _PATIENCE: Final = (1.0, 2.0, 5.0, 15.0, 60.0)  # seconds before it is tried again, one after another
+_PLAIN: Final = 2  # tries after which it only imports and does not rehearse
 _EXIT: Final = 2.0  # seconds for a nursery to say how its child ended
 _LAST: Final = 1.0  # seconds for nurseries to end with the warden; one that has children goes on without it
 _MESSAGE: Final = 4096
 
 
 class Nursery:
-    """One process that forks. `ready` once its socket takes connections; `ended` when it is gone."""
+    """One process that forks. `ready` once its socket takes connections; `ended` when it is gone.
 
-    def __init__(self, spec: Spec, path: Path) -> None:
+    plain: without the functions among its modules.
+    """
+
+    def __init__(self, spec: Spec, path: Path, *, plain: bool = False) -> None:
         self.spec = spec
         self.path = path
+        self.plain = plain
         self.ready = asyncio.Event()
         self.ended = asyncio.Event()
         self.retired = False
@@ -57,7 +62,7 @@ class Nursery:
             said = {
                 "name": self.spec.name,
                 "kind": self.spec.kind,
-                "modules": list(self.spec.modules),
+                "modules": [name for name in self.spec.modules if not (self.plain and ":" in name)],
                 "peers": trusted if settings.person_uid is None else os.geteuid(),
                 "min_uid": settings.min_uid,
                 "refuse": [settings.hub_uid, uid, 65534],
@@ -222,7 +227,9 @@ class Nurseries:
         folders.own(settings.nursery_run, 0o755)
         tries = 0
         while True:
-            nursery = Nursery(spec, settings.nursery_run / f".{spec.name}-{secrets.token_hex(4)}")
+            # What fails twice may fail for its rehearsal (an extension that leaves a thread): better slower than cold.
+            path = settings.nursery_run / f".{spec.name}-{secrets.token_hex(4)}"
+            nursery = Nursery(spec, path, plain=tries >= _PLAIN)
             try:
                 await self._one_life(nursery, settings)
             finally:
