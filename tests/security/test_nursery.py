@@ -194,7 +194,7 @@ def test_an_order_for_root_is_refused_by_the_child_itself(site):
     with connect(site) as connection:
         line = connection.makefile()
         pid = json.loads(line.readline())["pid"]
-        order = {"uid": 0, "gid": 0, "groups": [], "home": "/", "folder": "/tmp", "name": "x", "env": {}}
+        order = {"uid": 0, "gid": 0, "groups": [], "home": "/", "folder": "/tmp", "name": "x", "env": {}, "files": 1024}
         connection.sendmsg(
             [json.dumps(order).encode() + b"\n"],
             [(socket.SOL_SOCKET, socket.SCM_RIGHTS, int.to_bytes(2, 4, "little"))],

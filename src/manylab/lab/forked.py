@@ -58,7 +58,8 @@ def ask(path: Path, request: dict[str, Any], descriptors: Sequence[int]) -> Fork
         with contextlib.suppress(wire.Broken):
             said, _ = conversation.receive(seconds=_LISTEN)
             if "exit" in said:
-                kernel.heard(said)
+                kernel.heard(said)  # it is restarted, like one that ends a moment later
+                return kernel
         connection.setblocking(False)
         stack.pop_all()
         return kernel

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from jupyter_server.serverapp import ServerApp
 from traitlets.config import Config
@@ -19,6 +19,7 @@ from traitlets.config import Config
 from manylab.lab import config, folders, provisioner, singleuser
 
 READY = "MANYLAB_READY_FD"
+BACKLOG = 4096  # connections; the kernel takes no more than net.core.somaxconn
 
 
 def run(environ: Mapping[str, str]) -> NoReturn:
@@ -34,6 +35,7 @@ def run(environ: Mapping[str, str]) -> NoReturn:
     server = build({name: value for name, value in environ.items() if name != READY})
     if ready is not None:
         # Callbacks run in the order they were added, and the server has just added the one that makes it listen.
+        server.io_loop.add_callback(wait_longer, server)
         server.io_loop.add_callback(tell_ready, ready)
     server.start()
     sys.exit(0)
@@ -59,6 +61,12 @@ def build(environ: Mapping[str, str]) -> ServerApp:
     # Like JupyterHubSingleUser.launch_instance, with a configuration object in place of a command line: what is given
     # here wins over every configuration file, and no secret or path is in argv.
     return singleuser.SiteServer.initialize_server(argv=[], config=wanted)
+
+
+def wait_longer(server: Any) -> None:
+    """Let more connections wait to be accepted than Jupyter's 128: one that does not find room is a "503" at once."""
+    for listening in getattr(server.http_server, "_sockets", {}).values():
+        listening.listen(BACKLOG)
 
 
 def ready_descriptor(text: str) -> int | None:

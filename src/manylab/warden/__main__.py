@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import logging
+import resource
 import sys
 from pathlib import Path
 from typing import Final
@@ -25,6 +26,9 @@ def main(arguments: list[str]) -> int:
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     # Passwords pass through: no core file, and no debugger of the same account. Not inherited by what it starts.
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    # A descriptor for each server and each connection; what it starts gets the usual number (spawn.FILES).
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
         asyncio.run(serve(Path(arguments[0])))
     except ManylabError as error:

@@ -18,7 +18,8 @@ from manylab.warden.settings import Settings
 
 log = logging.getLogger("manylab.warden")
 
-_AT_ONCE: Final = 8  # PAM processes
+# PAM processes. A wrong password holds one for two seconds: with few, whoever guesses would keep others waiting.
+_AT_ONCE: Final = 64
 _WAIT: Final = 20.0  # seconds for one of those to become free
 _TRIES: Final = 5  # wrong passwords for one name ...
 _WINDOW: Final = 60.0  # ... in this many seconds

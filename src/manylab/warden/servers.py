@@ -369,7 +369,9 @@ def _family(entry: Entry, known: Iterable[Process] = ()) -> set[Process]:
     kernels = {Process(*item) for item in entry.kernels}
     if not entry.paths:
         return processes.family(entry.family, {*known, *kernels})
-    found = {process for process in (entry.process, *known, *kernels) if processes.alive(process)}
+    anchors = (entry.process, *known, *kernels)
+    # A number that came to mean another account's process is never taken for one of these.
+    found = {one for one in anchors if processes.alive(one) and processes.uids(one.pid) == {entry.uid}}
     for pid in cgroups.members(entry.cage):
         seen = processes.see(pid)
         if seen is not None and seen.alive:

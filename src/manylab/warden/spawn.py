@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import resource
 import secrets
 import socket
 import subprocess
@@ -25,6 +26,8 @@ from manylab.warden.talk import READY, Silent, Talk
 _CHILD_REASONS: Final[dict[str, Reason]] = {"no-home": "no-home", "system-account": "system-account"}
 _SYSTEM_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PID: Final = 10.0  # seconds for a nursery to fork
+# How many files a program may have open here, unless it asks for more; the warden itself does (see `__main__`).
+FILES: Final = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 _SENTENCE: Final = 300  # characters
 _BECAME: Final = 30.0  # seconds for a child to become a server; a home on a slow network file system takes its time
 
@@ -98,6 +101,7 @@ def plan(
         "env": environment,
         "private": None if private is None else str(private),
         "processes": processes,
+        "files": FILES,
     }
     scope = f"manylab-server-{person.name}-{name}-{marker[:8]}.scope"
     return Plan(order, runtime / "server.sock", scope, marker, limits)

@@ -1,4 +1,4 @@
-"""Mount namespaces: a person's servers and kernels have /tmp, /var/tmp and /dev/shm of their own."""
+"""Namespaces: a person's servers and kernels have /tmp, /var/tmp, /dev/shm and System V IPC of their own."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 _CLONE_NEWNS: Final = 0x00020000
+_CLONE_NEWIPC: Final = 0x08000000
 _MS_NOSUID: Final = 2
 _MS_NODEV: Final = 4
 _MS_BIND: Final = 4096
@@ -26,12 +27,12 @@ class Unavailable(Exception):
 
 
 def make(folder: str) -> None:
-    """Give this process a mount namespace with `folder`'s parts in the place of the folders that everybody shares.
+    """Give this process namespaces of its own, with `folder`'s parts in the place of the folders that everybody shares.
 
     folder: has a subfolder for each of PRIVATE. What is mounted outside later (a home on demand) still appears. Needs
     CAP_SYS_ADMIN, and nothing else than a right to enter `folder`. Raises Unavailable, OSError.
     """
-    if _LIBC.unshare(_CLONE_NEWNS) != 0:
+    if _LIBC.unshare(_CLONE_NEWNS | _CLONE_NEWIPC) != 0:
         raise Unavailable(f"unshare: {os.strerror(ctypes.get_errno())}")
     _mount("none", "/", None, _MS_REC | _MS_SLAVE)
     for place, name in PRIVATE:
@@ -48,19 +49,18 @@ def _mount(source: str, target: str, kind: str | None, flags: int, data: str | N
 
 
 def join(pid: int) -> None:
-    """Be in the mount namespace of that process. Call as the account that owns it, with CAP_SYS_ADMIN still there.
+    """Be in the namespaces of that process. Call as the account that owns it, with CAP_SYS_ADMIN still there.
 
     Raises OSError: PermissionError when that process is not this account's own.
     """
-    theirs = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        if os.fstat(theirs).st_ino == Path("/proc/self/ns/mnt").stat().st_ino:
-            return
-        if _LIBC.setns(theirs, _CLONE_NEWNS) != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, f"setns: {os.strerror(number)}")
-    finally:
-        os.close(theirs)
+    for name, kind in (("ipc", _CLONE_NEWIPC), ("mnt", _CLONE_NEWNS)):
+        theirs = os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if os.fstat(theirs).st_ino != Path(f"/proc/self/ns/{name}").stat().st_ino and _LIBC.setns(theirs, kind):
+                number = ctypes.get_errno()
+                raise OSError(number, f"setns: {os.strerror(number)}")
+        finally:
+            os.close(theirs)
 
 
 def main(arguments: list[str]) -> int:

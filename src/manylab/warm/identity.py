@@ -115,8 +115,11 @@ def _enter(pid: int) -> None:
 def confine(order: dict[str, Any]) -> None:
     """Before the drop: what the person's processes share with nobody, and limits that no cgroup sets.
 
-    Order: `private` (folder for /tmp and its like, or None), `processes` (RLIMIT_NPROC, or None).
+    Order: `private` (folder for /tmp and its like, or None), `processes` (RLIMIT_NPROC, or None), `files` (the soft
+    RLIMIT_NOFILE that the warden began with).
     """
+    soft, hard = order["files"], resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
     if (folder := order.get("private")) is not None:
         may = capabilities.permitted()
         if os.geteuid() != 0:
