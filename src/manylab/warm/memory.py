@@ -19,12 +19,11 @@ def before() -> None:
     gc.disable()
 
 
-def after(kind: str) -> None:
-    """Call when everything is imported, just before the first fork. kind: of the nursery, "server" or "kernel"."""
+def after() -> None:
+    """Call when everything is imported, just before the first fork."""
     gc.collect()
-    # Not for kernels: what a person's code can see of its objects stays as it is in a cold one.
-    if kind == "server":
-        pages.stop_counting()
+    # A cell could see this in sys.getrefcount of what was imported beforehand, and nowhere else; it is half the memory.
+    pages.stop_counting()
     gc.freeze()
     pages.fill_holes()
     gc.enable()

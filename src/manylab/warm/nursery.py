@@ -244,7 +244,7 @@ def main(arguments: list[str]) -> Work:
     serve = preload.prepare(spec)
     preload.check()
     nursery = Nursery(spec, serve, listener, control)
-    memory.after(spec["kind"])
+    memory.after()
     return nursery.run()
 
 
