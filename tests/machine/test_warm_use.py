@@ -1,0 +1,188 @@
+"""What people do with a Lab, through warm servers: large files, several servers, output as it comes, an admin's visit;
+and what happens to them when parts of the site are killed or the machine is out of something.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from harness import wait_until
+
+from support.client import Refused
+from support.site import Site
+
+PASSWORD = "a long enough one"
+CHUNK = 1024 * 1024  # bytes: what JupyterLab sends at a time
+CONFIG = """
+[servers]
+named = true
+[people]
+admins = ["boss"]
+admin_access = true
+"""
+
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture(scope="module")
+def site():
+    with Site("bookworm", "none", config=CONFIG) as made:
+        for name in ("alice", "bob", "boss"):
+            made.add_user(name, PASSWORD)
+        with made.up():
+            made.wait_for_log("the nursery server is ready", 60)
+            made.wait_for_log("the nursery default is ready", 60)
+            yield made
+
+
+@pytest.fixture
+def alice(site):
+    with site.client("alice", PASSWORD) as client:
+        client.sign_in()
+        client.open_lab()
+        yield client
+
+
+def parent_of(site: Site, text: str) -> list[str]:
+    """The command lines of the parents of all processes whose own begins like this."""
+    processes = {process.pid: process for process in site.machine.processes()}
+    return [
+        " ".join(processes[process.parent].argv)
+        for process in processes.values()
+        if text in " ".join(process.argv) and process.parent in processes
+    ]
+
+
+def test_servers_and_kernels_are_forked_from_nurseries_and_look_like_themselves(site, alice):
+    assert alice.run("import os; os.getppid()").isdigit()
+    assert any("manylab.warm.nursery" in line for line in parent_of(site, "-m manylab.lab"))
+    assert any("nursery.py" in line for line in parent_of(site, "-m ipykernel_launcher"))
+
+
+def test_a_file_of_a_gigabyte_goes_up_and_comes_down_whole(site, alice):
+    piece, pieces = os.urandom(CHUNK), 1024
+    sent, encoded = hashlib.sha256(), base64.b64encode(piece).decode()
+    for number in range(1, pieces + 1):
+        model = {"type": "file", "format": "base64", "content": encoded, "name": "big.bin", "path": "big.bin"}
+        model["chunk"] = -1 if number == pieces else number
+        alice.server("PUT", "api/contents/big.bin", json=model).raise_for_status()
+        sent.update(piece)
+    received = hashlib.sha256()
+    url = f"{alice.server_url}files/big.bin"
+    with alice.http.stream("GET", url, headers=alice.xsrf(url)) as answer:
+        answer.raise_for_status()
+        for data in answer.iter_bytes():
+            received.update(data)
+    assert received.hexdigest() == sent.hexdigest()
+    alice.server("DELETE", "api/contents/big.bin").raise_for_status()
+
+
+class Noting:
+    """A websocket that remembers when output came."""
+
+    def __init__(self, socket):
+        self.socket, self.when = socket, []
+
+    def send(self, data):
+        self.socket.send(data)
+
+    def recv(self, timeout):
+        data = self.socket.recv(timeout=timeout)
+        if '"stream"' in data:
+            self.when.append(time.monotonic())
+        return data
+
+
+def test_output_comes_while_the_cell_runs(alice, monkeypatch):
+    notes: list[Noting] = []
+    plain = alice.websocket
+
+    @contextlib.contextmanager
+    def websocket(path):
+        with plain(path) as socket:
+            notes.append(Noting(socket))
+            yield notes[-1]
+
+    monkeypatch.setattr(alice, "websocket", websocket)
+    code = "import time\nfor n in range(4):\n    print(n, flush=True); time.sleep(0.5)"
+    assert alice.run(code) == "0\n1\n2\n3\n"
+    assert notes[-1].when[-1] - notes[-1].when[0] > 1.0
+
+
+def test_a_second_server_of_the_same_person_has_its_own_kernels(site, alice):
+    answer = alice.api("POST", "users/alice/servers/second")
+    assert answer.status_code in (201, 202), answer.text
+
+    def ready() -> bool:
+        servers = alice.api("GET", "users/alice").json()["servers"]
+        return bool(servers.get("second", {}).get("ready"))
+
+    wait_until(ready, 30, "the second server")
+    url = f"{alice.url}user/alice/second/api/kernels"
+    alice.http.get(f"{alice.url}user/alice/second/lab").raise_for_status()
+    first = {kernel["id"] for kernel in alice.server("GET", "api/kernels").json()}
+    made = alice.http.post(url, json={"name": "python3"}, headers=alice.xsrf(url))
+    assert made.status_code == 201, made.text
+    assert made.json()["id"] not in first
+    assert {kernel["id"] for kernel in alice.server("GET", "api/kernels").json()} == first
+    alice.api("DELETE", "users/alice/servers/second").raise_for_status()
+
+
+def test_an_admin_opens_a_persons_server_and_another_person_does_not(site, alice):
+    with site.client("boss", PASSWORD) as boss, site.client("bob", PASSWORD) as bob:
+        for client in (boss, bob):
+            client.sign_in()
+        page = boss.http.get(alice.server_url + "lab")
+        assert page.status_code == 200 and "jupyter-config-data" in page.text
+        assert page.url.path.startswith(urlsplit(alice.server_url).path)
+        assert bob.http.get(alice.server_url + "lab").status_code == 403
+
+
+def servers_of(site: Site, name: str) -> list[int]:
+    """Pids of every server process of one person."""
+    uid = int(site.machine.run(["id", "-u", name]).stdout)
+    running = site.machine.processes()
+    return [process.pid for process in running if process.uid == uid and "-m manylab.lab" in " ".join(process.argv)]
+
+
+def become_ready(site: Site, name: str) -> None:
+    """One of bob's servers, asked for again until it is there, as a person would."""
+    with site.client("bob", PASSWORD) as bob:
+
+        def ready() -> bool:
+            try:
+                if not bob.signed_in():
+                    bob.sign_in()
+                servers = bob.api("GET", "users/bob").json().get("servers", {})
+                if not servers.get(name, {}).get("ready"):
+                    bob.api("POST", f"users/bob/servers/{name}")
+                    return False
+            except (OSError, ValueError, AssertionError, httpx.HTTPError, Refused):
+                return False  # the hub is just being started
+            return True
+
+        wait_until(ready, 90, f"the server {name}")
+
+
+def test_while_the_hub_is_killed_everybody_gets_a_server_and_none_is_lost(site):
+    names = [f"s{number}" for number in range(5)]
+    with ThreadPoolExecutor(len(names)) as pool:
+        waiting = [pool.submit(become_ready, site, name) for name in names]
+        wait_until(lambda: servers_of(site, "bob"), 60, "the first start")
+        for process in site.machine.processes():
+            if "-m manylab.hub" in " ".join(process.argv) and "culler" not in " ".join(process.argv):
+                site.machine.run(["kill", "-9", str(process.pid)], check=False)
+        for one in waiting:
+            one.result()
+    with site.client("bob", PASSWORD) as bob:
+        bob.sign_in()
+        wait_until(lambda: len(bob.api("GET", "users/bob").json()["servers"]) == len(names), 30, "all are known")
+        assert len(servers_of(site, "bob")) == len(names), "every process is a server that the hub knows"
