@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from test_warden_site import NURSERY, PEOPLE, READY, STRANGER, Site, acting_as, runs, until
 
 from manylab.warden import cgroups, client
 from manylab.warm import capabilities
+from support.warden_site import NURSERY, PEOPLE, READY, STRANGER, Site, acting_as, runs, until
 
 ALICE, BOB = PEOPLE["mlt-alice"], PEOPLE["mlt-bob"]
 SLEEP = READY + "import time; time.sleep(1000)"

@@ -19,9 +19,9 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from test_warden_site import HUB, PEOPLE, STRANGER, Site, acting_as, runs, until
 
 from manylab.warden import client
+from support.warden_site import HUB, PEOPLE, STRANGER, Site, acting_as, runs, until
 
 ALICE = PEOPLE["mlt-alice"]
 

@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
-from test_warden_site import PASSWORD, Site
 
 from manylab.warden import client
+from support.warden_site import PASSWORD, Site
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -12,9 +13,9 @@ import time
 from pathlib import Path
 
 import pytest
-from test_warden_site import PEOPLE, READY, WEB, Site, runs, until
 
 from manylab.warden import client
+from support.warden_site import PEOPLE, READY, WEB, Site, runs, until
 
 ALICE = PEOPLE["mlt-alice"]
 
@@ -286,3 +287,12 @@ def test_many_starts_at_once_all_succeed(site):
     begun = time.monotonic()
     assert site.ask("stop-all") == {"ok": True, "stopped": 20}
     print(f"stopped after {time.monotonic() - begun:.2f} s")
+
+
+def test_the_copy_of_etc_is_what_the_site_sees_and_nobody_else():
+    site = Site()
+    try:
+        site.run("getent", "passwd", "mlt-alice")
+        assert subprocess.run(["getent", "passwd", "mlt-alice"], capture_output=True, check=False).returncode != 0
+    finally:
+        shutil.rmtree(site.root)

@@ -32,7 +32,7 @@ def main() -> Callable[[], None]:
     listener.listen(64)
     gc.collect()
     gc.freeze()
-    warm["memory"].after("kernel")
+    warm["memory"].after()
     connections: dict[int, socket.socket] = {}
 
     def reap(*_: object) -> None:

@@ -1,4 +1,4 @@
-"""A real warden, started as root, on a copy of /etc that only it sees. Used by the other test_warden_*.py files here.
+"""A real warden, started as root, on a copy of /etc that only it sees. Used by tests/security.
 
 The accounts are made in that copy (a private mount namespace), so the machine's own accounts are never touched. Instead
 of Jupyter the servers run STAND_IN, a small program that writes down what it was given and starts processes that are
@@ -257,12 +257,3 @@ class Site:
             assert PASSWORD not in self.log.read_text()
         finally:
             shutil.rmtree(self.root)
-
-
-def test_the_copy_of_etc_is_what_the_site_sees_and_nobody_else():
-    site = Site()
-    try:
-        site.run("getent", "passwd", "mlt-alice")
-        assert subprocess.run(["getent", "passwd", "mlt-alice"], capture_output=True, check=False).returncode != 0
-    finally:
-        shutil.rmtree(site.root)
