@@ -12,7 +12,7 @@ from manylab.apply.lock import exclusive
 from manylab.base.errors import AlreadyRunning, NeedsRoot
 from manylab.base.layout import Layout
 from manylab.model import scripts
-from manylab.model.accounts import HUB_ACCOUNT, HUB_GROUP, PROXY_ACCOUNT, PROXY_GROUP
+from manylab.model.accounts import OWN_ACCOUNTS, OWN_GROUPS
 from manylab.model.resources import Directory
 from manylab.system import accounts, servers, supervisor
 from manylab.system.environments import Say
@@ -78,7 +78,7 @@ def _uninstall(layout: Layout, *, purge: bool, say: Say) -> list[str]:
     if layout.system:
         _forget_wsl_boot(layout.root / "etc/wsl.conf")
         # The site's group says who may sign in: like the configuration, it is for good only with --purge.
-        own = {f"account {HUB_ACCOUNT}", f"account {PROXY_ACCOUNT}", f"group {HUB_GROUP}", f"group {PROXY_GROUP}"}
+        own = {*(f"account {name}" for name in OWN_ACCOUNTS), *(f"group {name}" for name in OWN_GROUPS)}
         removed += _remove_accounts([key for key in keys if purge or key in own], say)
         if layout.hub_state.is_dir():
             # The hub's number may be given to another account; `install` hands the folder to the hub again.

@@ -13,6 +13,10 @@ HUB_ACCOUNT, HUB_GROUP = "manylab", "manylab-hub"
 PROXY_ACCOUNT, PROXY_GROUP = "manylab-proxy", "manylab-proxy"
 NURSERY_ACCOUNT, NURSERY_GROUP = "manylab-nursery", "manylab-nursery"
 
+# What only this site uses, and goes with it; the site's own group says who may sign in and is the site's owner's.
+OWN_ACCOUNTS = (HUB_ACCOUNT, PROXY_ACCOUNT, NURSERY_ACCOUNT)
+OWN_GROUPS = (HUB_GROUP, PROXY_GROUP, NURSERY_GROUP)
+
 
 def owners(facts: Facts) -> tuple[tuple[str, str], tuple[str, str]]:
     """(account, group) of the hub and of the proxy; ("", "") both for a personal site, where all is that person's."""

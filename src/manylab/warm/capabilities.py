@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Final
+
+from manylab.warm import process
 
 SETGID: Final = 6
 SETUID: Final = 7
@@ -15,6 +16,7 @@ SYS_ADMIN: Final = 21
 NURSERY: Final = frozenset({SETGID, SETUID, SYS_CHROOT, SYS_ADMIN})
 
 _VERSION_3: Final = 0x20080522
+_PR_SET_PDEATHSIG: Final = 1
 _PR_SET_KEEPCAPS: Final = 8
 _PR_SET_DUMPABLE: Final = 4
 _PR_CAP_AMBIENT: Final = 47
@@ -44,20 +46,14 @@ def _bits(numbers: Iterable[int]) -> int:
 
 def permitted() -> frozenset[int]:
     """What this process may have."""
-    held = int(_status("CapPrm"), 16)
+    held = int(process.status_of("self").get("CapPrm", "0"), 16)
     return frozenset(number for number in range(64) if held >> number & 1)
 
 
 def any_left() -> bool:
     """Whether this process, or a program it starts, could still do more than its account."""
-    return any(int(_status(name), 16) for name in ("CapInh", "CapPrm", "CapEff", "CapAmb"))
-
-
-def _status(name: str) -> str:
-    for line in Path("/proc/self/status").read_text(errors="replace").splitlines():
-        if line.startswith(name + ":"):
-            return line.split()[1]
-    return "0"
+    status = process.status_of("self")
+    return any(int(status.get(name, "0"), 16) for name in ("CapInh", "CapPrm", "CapEff", "CapAmb"))
 
 
 def put(effective: Iterable[int], may: Iterable[int], inheritable: Iterable[int] = ()) -> None:
@@ -88,3 +84,8 @@ def nothing_over_exec() -> None:
 def dumpable(yes: bool) -> None:
     """Whether the own account may look into this process; the kernel says no after a change of identity."""
     _check(_LIBC.prctl(_PR_SET_DUMPABLE, int(yes), 0, 0, 0), "prctl(PR_SET_DUMPABLE)")
+
+
+def end_with_parent(signal: int) -> None:
+    """Be sent this signal when the process that started this one ends; 0: no longer. Not kept over fork(2)."""
+    _check(_LIBC.prctl(_PR_SET_PDEATHSIG, signal, 0, 0, 0), "prctl(PR_SET_PDEATHSIG)")

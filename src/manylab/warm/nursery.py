@@ -32,7 +32,7 @@ if __name__ == "__main__":
         del sys.path[0]
     sys.path.append(_PACKAGES)
 
-from manylab.warm import capabilities, memory, preload, wire
+from manylab.warm import capabilities, memory, preload, process, wire
 
 if __name__ == "__main__":
     sys.path.remove(_PACKAGES)
@@ -70,8 +70,7 @@ class Nursery:
         self.control: socket.socket = control
         self.retired = False
         # Every kernel of everybody has a connection here. Children have the limit that they would have elsewhere.
-        self._files = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (self._files[1], self._files[1]))
+        self._files = process.more_files()
         self.children: dict[int, Child] = {}
         self.unproven: Counter[int] = Counter()
         self._budget: dict[int, tuple[float, float]] = {}
@@ -240,12 +239,24 @@ def main(arguments: list[str]) -> Work:
     control = socket.socket(fileno=CONTROL)
     for end in (LISTENER, CONTROL):
         os.set_inheritable(end, False)
+    # It has no children yet that would have to be reaped: one that nobody waits for any more does not go on importing.
+    capabilities.end_with_parent(signal.SIGKILL)
+    if _closed(control):
+        os._exit(0)  # the warden ended before that
     memory.before()
     serve = preload.prepare(spec)
     preload.check()
     nursery = Nursery(spec, serve, listener, control)
     memory.after()
+    capabilities.end_with_parent(0)
     return nursery.run()
+
+
+def _closed(end: socket.socket) -> bool:
+    """Whether nobody is at the other end."""
+    poll = select.poll()
+    poll.register(end.fileno(), select.POLLIN)
+    return any(event & (select.POLLHUP | select.POLLERR) for _, event in poll.poll(0))
 
 
 if __name__ == "__main__":

@@ -67,6 +67,13 @@ def status_of(pid: int | str) -> dict[str, str]:
     return {name: rest.strip() for name, _, rest in (line.partition(":") for line in lines)}
 
 
+def more_files() -> tuple[int, int]:
+    """Let this process open as many files as it may have (setrlimit(2)); returns the limits before, soft and hard."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
+    return before
+
+
 def inherit(wanted: Mapping[str, Any]) -> str | None:
     """Take over `traits()` of another process; a sentence when that cannot be done."""
     status = status_of("self")
