@@ -183,12 +183,20 @@ def test_a_restart_gives_a_new_warm_kernel(alice):
     assert parent(alice) == "nursery"
 
 
-def test_a_kernel_that_is_killed_is_restarted(alice):
+def test_a_kernel_that_is_killed_is_restarted(site, alice):
     name, pid = kernel(alice)
     with contextlib.suppress(AssertionError):
         alice.run("import os; os.kill(os.getpid(), 9)", timeout=3)
+    # What is sent before the server has seen the death is lost, warm or cold; its last state may well be "idle".
+    wait_until(lambda: [found for found in processes_of(site, name) if found != pid], 30, "another process")
     wait_until(lambda: kernel_state(alice, name) in ("idle", "starting"), 30)
     assert int(alice.run("import os; print(os.getpid())")) != pid
+
+
+def processes_of(site: Site, kernel: str) -> list[int]:
+    """Pids of those that are this kernel."""
+    lines = {process.pid: " ".join(process.argv) for process in site.machine.processes()}
+    return [pid for pid, line in lines.items() if "-m ipykernel_launcher" in line and kernel in line]
 
 
 def kernel_state(alice: Client, name: str) -> str:

@@ -22,10 +22,7 @@ from jupyter_server.services.kernels.kernelmanager import ServerKernelManager
 from traitlets import Type
 
 from manylab.lab import memory, sentences
-
-# Added to a kernel's size, in thousandths of the limit, when the machine's kernel looks for what to end (proc(5)). The
-# server has 100 from its start.
-_SCORE = "500"
+from manylab.warm import identity
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +42,10 @@ class Watch(AsyncIOLoopKernelRestarter):  # type: ignore[misc]
         except Exception:  # a kernel that cannot be explained is started again all the same
             self.log.exception("Could not look why kernel %s ended", self.kernel_manager.kernel_id)
         await super().poll()
+        if not alive and self._restarting:
+            # A new kernel says so itself; a warm one is there before zmq is connected to it again, and its last state,
+            # that of the cell that ended it, would stay.
+            self.kernel_manager.execution_state = "starting"
         self.kernel_manager.heard(busy=alive)
 
 
@@ -66,7 +67,9 @@ class ExplainedKernelManager(ServerKernelManager):  # type: ignore[misc]
         if self._meter is None:
             self._meter = memory.meter()
         self._before = self._meter.read()
-        _end_first(getattr(self.provisioner, "pid", None))
+        if pid := getattr(self.provisioner, "pid", None):
+            # When memory runs out, this process goes, and not the server that started it.
+            identity.end_early(identity.KERNEL_OOM_SCORE, pid)
         super().start_restarter()
 
     async def look_at_memory(self) -> bool:
@@ -153,13 +156,6 @@ class ExplainingConnection(ZMQChannelsWebsocketConnection):  # type: ignore[misc
             return "", {}
         content, request = self.session.unpack(fed[4]), self.session.unpack(fed[2])
         return str(content.get("execution_state", "")), request
-
-
-def _end_first(pid: int | None) -> None:
-    """When memory runs out, this process goes, and not the server that started it."""
-    with contextlib.suppress(OSError):
-        if pid:
-            Path(f"/proc/{pid}/oom_score_adj").write_text(_SCORE, encoding="ascii")
 
 
 def _end_group(number: int | None) -> None:
