@@ -30,6 +30,14 @@ def main() -> int:
     parser.add_argument("--people", type=int, default=60, help="how many at once; ten are tried as well")
     parser.add_argument("--alive", type=int, default=400, help="how many stay, at most; 0 for none")
     parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument(
+        "--others-largest",
+        type=int,
+        default=2,
+        metavar="N",
+        help="the largest crowd comes this often to all sides but warm, where each time takes minutes; 0: as often as "
+        "to warm",
+    )
     parser.add_argument("--side", action="append", choices=runner.SIDES, help="only this side, may be given again")
     parser.add_argument("--only-browser", action="store_true", help="nothing but the browser")
     parser.add_argument("--results", type=Path, default=PROJECT / "bench/results", help="folder for the measurements")
@@ -49,6 +57,7 @@ def main() -> int:
         # It takes long, and what a cold server takes does not depend on who started it.
         alive_sides=("warm", "local"),
         repeat=options.repeat,
+        others_largest=options.others_largest if options.others_largest < options.repeat else 0,
     )
     context = make_context(as_json=False)
     with sync_playwright() as playwright:

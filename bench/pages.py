@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from manylab.cli.bench.report import Report, machine_line
 from manylab.cli.bench.samples import Metric, Summary
-from manylab.cli.bench.table import number, times
+from manylab.cli.bench.table import less_often, number, times
 
 BEGIN, END = "<!-- bench/run writes from here -->", "<!-- to here -->"
 
@@ -46,12 +46,17 @@ def table(report: Report, *, chinese: bool = False) -> str:
         lines.append(_row([title, *(_cell(report, side.name, metric, chinese) for side in report.sides)]))
     many = report.settings["repeat"]
     if chinese:
-        lines += ["", f"{report.when[:10]}，{machine_line(report.machine)}。{many} 次的中位数；括号内是最小到最大。"]
-    else:
+        others = report.settings.get("others_largest", 0)
+        largest = (
+            f"{max(report.settings['crowds'])} 人同时登录：第一列 {many} 次，其余各列 {others} 次。" if others else ""
+        )
         lines += [
             "",
-            f"{report.when[:10]}, {machine_line(report.machine)}. Median of {many}; in brackets least to most.",
+            f"{report.when[:10]}，{machine_line(report.machine)}。{many} 次的中位数；括号内是最小到最大。{largest}",
         ]
+    else:
+        said = f"{report.when[:10]}, {machine_line(report.machine)}. Median of {many}; in brackets least to most."
+        lines += ["", " ".join([said, *less_often(report)])]
     return "\n".join([*lines, ""])
 
 

@@ -9,11 +9,12 @@ from dataclasses import replace
 
 import pytest
 
-from manylab.cli.bench import cases, memory, place, svg, table
+from manylab.cli.bench import cases, place, svg, table
 from manylab.cli.bench.generator import Answer, Generator
 from manylab.cli.bench.report import Report, SideInfo, from_json
 from manylab.cli.bench.runner import Wanted
 from manylab.cli.bench.samples import Metric, Sample, alive, quartiles, ratio, summarise
+from manylab.cli.look import top_processes
 
 SECONDS = Metric("lab", "one Lab ready", "s")
 PEOPLE = alive(400)[0]
@@ -50,6 +51,21 @@ FULL = report(
     *samples("warm", 400.0, metric="alive"),
     *samples("local", 100.0, metric="alive"),
 )
+
+
+def test_what_was_measured_less_often_is_said_wherever_the_numbers_are_shown():
+    settings = {**FULL.settings, "others_largest": 2}
+    spared = replace(FULL, settings=settings)
+    sentence = "60 people at once: 5 times with manylab, warm, 2 times with the others."
+    assert sentence in "\n".join(table.notes(spared)) and sentence in svg.draw(spared)
+    assert sentence not in "\n".join(table.notes(FULL)) and sentence not in svg.draw(FULL)
+
+
+def test_the_largest_crowd_comes_less_often_to_the_sides_that_cannot_carry_it():
+    wanted = Wanted(sides=("warm", "local"), crowds=(10, 60), others_largest=2)
+    assert [wanted.crowds_of("warm", repeat) for repeat in (1, 5)] == [(10, 60), (10, 60)]
+    assert [wanted.crowds_of("local", repeat) for repeat in (2, 3)] == [(10, 60), (10,)]
+    assert Wanted(crowds=(10,), others_largest=2).crowds_of("local", 3) == (10,)
 
 
 def test_a_summary_has_the_median_the_spread_and_the_quartiles():
@@ -167,7 +183,7 @@ def test_one_measurement_each_is_said_to_be_that():
 
 
 def test_lines_of_proc_files_are_read_in_bytes():
-    assert memory.fields("Rss:   12 kB\nPrivate_Dirty:\t3 kB\nVmFlags: rd wr\nName:\tpython\n") == {
+    assert top_processes.amounts("Rss:   12 kB\nPrivate_Dirty:\t3 kB\nVmFlags: rd wr\nName:\tpython\n") == {
         "Rss": 12 * 1024,
         "Private_Dirty": 3 * 1024,
     }

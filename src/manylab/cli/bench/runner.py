@@ -31,7 +31,8 @@ CASES = ("one", "crowd", "alive")
 @dataclass(frozen=True)
 class Wanted:
     """crowds: sizes, rising. alive: people at the same time, 0 for none; alive_sides: on which sides. sides, cases: by
-    name.
+    name. others_largest: in how many repeats the largest of several crowds comes to all sides but the first (each time
+    takes minutes and ends with people who have no server); 0: in all.
     """
 
     sides: tuple[str, ...] = SIDES
@@ -40,6 +41,14 @@ class Wanted:
     alive: int = 0
     alive_sides: tuple[str, ...] = SIDES
     repeat: int = 5
+    others_largest: int = 0
+
+    def crowds_of(self, side: str, repeat: int) -> tuple[int, ...]:
+        """Which crowds come to a side this time."""
+        if "crowd" not in self.cases:
+            return ()
+        spared = self.others_largest and side != self.sides[0] and repeat > self.others_largest
+        return self.crowds[:-1] if spared and len(self.crowds) > 1 else self.crowds
 
     @property
     def timed(self) -> bool:
@@ -132,9 +141,10 @@ class Bench:
             yield from cases.one(visit)
         for extra in self.more:
             yield from extra.measure(visit, self.place)
-        for size in self.wanted.crowds if "crowd" in self.wanted.cases else ():
+        crowds = self.wanted.crowds_of(visit.side, visit.repeat)
+        for size in crowds:
             self.say(f"{title}: {size} people at once")
-            yield from cases.at_once(visit, size, stay=size == self.wanted.crowds[-1])
+            yield from cases.at_once(visit, size, stay=size == crowds[-1])
 
 
 def run(site: Site, wanted: Wanted, say: Say, more: tuple[More, ...] = ()) -> Report:
@@ -168,7 +178,12 @@ def run(site: Site, wanted: Wanted, say: Say, more: tuple[More, ...] = ()) -> Re
     return Report(
         when=began,
         machine=machine,
-        settings={"repeat": wanted.repeat, "crowds": list(wanted.crowds), "alive": wanted.alive},
+        settings={
+            "repeat": wanted.repeat,
+            "crowds": list(wanted.crowds),
+            "alive": wanted.alive,
+            "others_largest": wanted.others_largest,
+        },
         sides=report.side_infos(sides),
         metrics=(*wanted.metrics, *(metric for extra in more for metric in extra.metrics)),
         samples=tuple(bench.samples),

@@ -7,7 +7,7 @@ from html import escape
 
 from manylab.cli.bench.report import Report, SideInfo, machine_line
 from manylab.cli.bench.samples import Metric, Sample, Summary
-from manylab.cli.bench.table import number, times
+from manylab.cli.bench.table import less_often, number, times
 
 # Pixels.
 WIDTH = 860
@@ -80,6 +80,7 @@ def footnotes(report: Report) -> list[str]:
         f"{read}{many}. Each group has its own scale, from 0. "
         f"In brackets: how many times better {report.sides[0].title} is.",
     ]
+    lines += less_often(report)
     return lines + (["Interrupted: not everything was measured."] if report.interrupted else [])
 
 

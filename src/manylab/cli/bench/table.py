@@ -73,6 +73,7 @@ def notes(report: Report) -> list[str]:
     lines = [f"{report.when}  {machine_line(report.machine)}"]
     what = "One measurement each" if repeats == 1 else f"Median of {repeats}, least to most below it"
     lines.append(f"{what}; in brackets, how many times better {first} is. Sides take turns in one run.")
+    lines += less_often(report)
     lines += [f"{side.title}: {side.about}." for side in report.sides]
     lines += [f"{name}: not measured, {why}." for name, why in report.skipped.items()]
     if report.cold_starts:
@@ -85,3 +86,13 @@ def notes(report: Report) -> list[str]:
     if report.interrupted:
         lines.append("Interrupted: not everything was measured.")
     return lines
+
+
+def less_often(report: Report) -> list[str]:
+    """A sentence when something was not measured as often as all the rest."""
+    times_others = report.settings.get("others_largest", 0)
+    if not times_others:
+        return []
+    largest, repeats = max(report.settings["crowds"]), report.settings["repeat"]
+    first = report.sides[0].title
+    return [f"{largest} people at once: {repeats} times with {first}, {times_others} times with the others."]
