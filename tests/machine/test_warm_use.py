@@ -28,6 +28,22 @@ named = true
 [people]
 admins = ["boss"]
 admin_access = true
+[jupyterhub]
+"JupyterHub.load_roles" = [{ name = "user", scopes = ["self", "shares!user"] }]
+"""
+
+# A web application of a person's own, as Streamlit and TensorBoard are: pages, and a websocket that says things twice.
+APPLICATION = """
+import tornado.web, tornado.websocket, tornado.httpserver, tornado.netutil
+class Page(tornado.web.RequestHandler):
+    def get(self): self.write("a page of " + self.request.path)
+class Twice(tornado.websocket.WebSocketHandler):
+    def check_origin(self, origin): return True
+    def on_message(self, text): self.write_message(text + text)
+sockets = tornado.netutil.bind_sockets(0, "127.0.0.1")
+application = tornado.web.Application([("/twice", Twice), ("/.*", Page)])
+tornado.httpserver.HTTPServer(application).add_sockets(sockets)
+print(sockets[0].getsockname()[1])
 """
 
 pytestmark = pytest.mark.timeout(600)
@@ -147,6 +163,40 @@ def test_an_admin_opens_a_persons_server_and_another_person_does_not(site, alice
         page = boss.http.post(str(asked.url), data=form, headers={"Referer": str(asked.url)})
         assert page.status_code == 200 and "jupyter-config-data" in page.text
         assert page.url.path.startswith(urlsplit(alice.server_url).path)
+        assert bob.http.get(alice.server_url + "lab").status_code == 403
+
+
+def test_a_web_application_of_ones_own_is_seen_through_the_server_and_by_nobody_else(site, alice):
+    port = int(alice.run(APPLICATION))
+    page = alice.server("GET", f"proxy/{port}/hello")
+    assert page.status_code == 200 and page.text == "a page of /hello"
+    with alice.websocket(f"proxy/{port}/twice") as socket:
+        socket.send("said")
+        assert socket.recv(timeout=20) == "saidsaid"
+    with site.client("bob", PASSWORD) as bob:
+        bob.sign_in()
+        assert bob.http.get(f"{alice.server_url}proxy/{port}/hello").status_code == 403
+    with httpx.Client(base_url=site.url, follow_redirects=True) as stranger:
+        assert "a page of" not in stranger.get(f"user/alice/proxy/{port}/hello").text
+
+
+def test_a_server_that_is_shared_opens_for_whom_it_is_shared_with_until_it_is_not_any_more(site, alice):
+    with site.client("bob", PASSWORD) as bob:
+        bob.sign_in()
+        assert bob.http.get(alice.server_url + "lab").status_code == 403
+        made = alice.api("POST", "share-codes/alice/", json={})
+        assert made.status_code == 200, made.text
+        asked = bob.get(made.json()["accept_url"].removeprefix("/"))
+        form = dict(re.findall(r'<input[^>]*?name="([^"]+)"[^>]*?value="([^"]*)"', asked.text, re.DOTALL))
+        bob.http.post(str(asked.url), data=form, headers={"Referer": str(asked.url)}).raise_for_status()
+        asked = bob.http.get(alice.server_url + "lab")
+        if "jupyter-config-data" not in asked.text:  # first the question whether bob wants into another's server
+            form = dict(re.findall(r'<input[^>]*?name="([^"]+)"[^>]*?value="([^"]*)"', asked.text, re.DOTALL))
+            asked = bob.http.post(str(asked.url), data=form, headers={"Referer": str(asked.url)})
+        assert asked.status_code == 200 and "jupyter-config-data" in asked.text
+        alice.api("DELETE", "shares/alice/", json={}).raise_for_status()
+    with site.client("bob", PASSWORD) as bob:
+        bob.sign_in()
         assert bob.http.get(alice.server_url + "lab").status_code == 403
 
 

@@ -77,6 +77,29 @@ def home_unusable(scene: Scene) -> Iterator[Finding]:
             )
 
 
+@check(
+    "home-open",
+    "No home can be read by everybody on the machine",
+    why=(
+        "Servers are apart from each other, and files are as their folder's mode says: in a home with mode 0755 every "
+        "other person of the machine reads the notebooks."
+    ),
+    mend="sudo chmod o-rwx HOME",
+)
+def home_open(scene: Scene) -> Iterator[Finding]:
+    if not scene.layout.system:
+        return
+    for person in scene.people:
+        mode = person.home.stat().st_mode if person.home.is_dir() else 0
+        # Entering alone (0711) is what ~/public_html needs, and shows no names.
+        if mode & stat.S_IROTH:
+            mend = f"sudo chmod o-rwx {person.home}"
+            yield warning(
+                f"{person.home}, the home of {person.name}, has mode {stat.S_IMODE(mode):04o}: everybody can read it",
+                mend,
+            )
+
+
 def _homes(scene: Scene) -> Iterator[tuple[str, Path]]:
     for person in scene.people:
         if person.home.is_dir():
