@@ -73,8 +73,8 @@ def test(
     folders = [checkout / "tests" / part.value for part in ((only,) if only else parts)]
     # -r: what was skipped is summed up by tests/conftest.py, in fewer lines than pytest's own.
     argv = [str(python), "-m", "pytest", "-rfEx", "--rootdir", str(checkout), "--durations=15", "--durations-min=1"]
-    # One test at a time for each worker, in order: those marked `first` fill the cache that the others need.
-    argv += ["--numprocesses", str(workers), "--dist", "load", "--maxschedchunk", "1"]
+    # A whole file for one worker: its site is made once. In order: those marked `first` fill the cache for others.
+    argv += ["--numprocesses", str(workers), "--dist", "loadfile", "--no-loadscope-reorder"]
     argv += [*(["-k", expression] if expression else []), *(["-x"] if exit_first else [])]
     argv += [str(folder) for folder in folders if any(folder.rglob("test_*.py"))]
     kept = {
