@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from manylab.warden import cgroups, client
+from manylab.system import warden_client as client
+from manylab.warden import cgroups
 from manylab.warm import capabilities
 from support.warden_site import NURSERY, PEOPLE, READY, STRANGER, Site, acting_as, runs, until
 

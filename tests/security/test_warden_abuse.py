@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from manylab.warden import client
+from manylab.system import warden_client as client
 from support.warden_site import HUB, PEOPLE, STRANGER, Site, acting_as, runs, until
 
 ALICE = PEOPLE["mlt-alice"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from manylab.warden import client
+from manylab.system import warden_client as client
 from support.warden_site import PASSWORD, Site
 
 

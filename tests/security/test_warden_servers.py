@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from manylab.warden import client
+from manylab.system import warden_client as client
 from support.warden_site import PEOPLE, READY, WEB, Site, runs, until
 
 ALICE = PEOPLE["mlt-alice"]

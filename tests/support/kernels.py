@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -22,7 +23,7 @@ from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.connect import write_connection_file
 
 from manylab.lab import forked
-from manylab.warm import process
+from manylab.warm import identity, process
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 OPTION = "-Xfrozen_modules=off"
@@ -37,7 +38,11 @@ class Kernel:
         self.client = BlockingKernelClient(connection_file=str(file))
         self.client.load_connection_file()
         self.client.start_channels(hb=False)
-        self.client.wait_for_ready(timeout=60)
+        try:
+            self.client.wait_for_ready(timeout=60)
+        except BaseException:
+            self.close()
+            raise
 
     def run(self, code: str, timeout: float = 60.0) -> str:
         """Everything that a cell shows, as text."""
@@ -73,23 +78,27 @@ class Nursery:
         self.folder = Path(tempfile.mkdtemp(prefix="mlk-"))
         self.socket = self.folder / "nursery"
         program = Path(__file__).with_name("small_nursery.py")
-        self.process = subprocess.Popen(
-            [self.python, OPTION, program, SOURCE, self.socket, *self.modules],
-            env={"PATH": os.defpath, "HOME": "/nonexistent", "LANG": "C.UTF-8"},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self.process.stdout is not None
-        said = self.process.stdout.readline()
-        assert said == "ready\n", said
+        with contextlib.ExitStack() as stack:
+            stack.callback(shutil.rmtree, self.folder)
+            # Its standard input ends with this process, and it with that, however this one ends.
+            self.process = stack.enter_context(
+                subprocess.Popen(
+                    [self.python, OPTION, program, SOURCE, self.socket, *self.modules],
+                    env={"PATH": os.defpath, "HOME": "/nonexistent", "LANG": "C.UTF-8", "TMPDIR": str(self.folder)},
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            stack.callback(end_all, self.folder)
+            assert self.process.stdout is not None
+            said = self.process.stdout.readline()
+            assert said == "ready\n", said
+            self._end = stack.pop_all()
         return self
 
     def __exit__(self, *why: object) -> None:
-        self.process.kill()
-        self.process.wait()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-        shutil.rmtree(self.folder)
+        self._end.close()
 
     def warm(self, home: Path, environ: Mapping[str, str] | None = None) -> contextlib.AbstractContextManager[Kernel]:
         """A kernel from the nursery. Raises forked.Cold."""
@@ -102,6 +111,7 @@ class Nursery:
     @contextlib.contextmanager
     def _kernel(self, home: Path, more: Mapping[str, str], *, warm: bool) -> Iterator[Kernel]:
         folder = Path(tempfile.mkdtemp(prefix="mlk-"))
+        (folder / "tmp").mkdir()
         file, log = folder / "kernel-x.json", folder / "log"
         ports = {f"{name}_port": place for place, name in enumerate(("shell", "iopub", "stdin", "hb", "control"), 1)}
         write_connection_file(str(file), transport="ipc", ip=str(folder / "k"), key=uuid.uuid4().hex.encode(), **ports)
@@ -110,6 +120,7 @@ class Nursery:
             "PATH": f"{Path(self.python).parent}:{os.defpath}",
             "HOME": str(home),
             "JUPYTER_RUNTIME_DIR": str(folder),
+            "TMPDIR": str(folder / "tmp"),
             **more,
             "JPY_PARENT_PID": str(os.getpid()),
         }
@@ -123,6 +134,7 @@ class Nursery:
             finally:
                 kernel.close()
         finally:
+            end_all(folder)
             shutil.rmtree(folder)
 
     def _fork(self, argv: list[str], environ: dict[str, str], home: Path, out: int) -> Any:
@@ -149,8 +161,31 @@ def _start(argv: list[str], environ: dict[str, str], home: Path, out: int) -> An
     child.stdin.close()
     with contextlib.suppress(OSError):
         # As the server does with every kernel.
-        Path(f"/proc/{child.pid}/oom_score_adj").write_text("500")
+        Path(f"/proc/{child.pid}/oom_score_adj").write_text(str(identity.KERNEL_OOM_SCORE))
     return child
+
+
+def using(folder: Path) -> list[int]:
+    """Processes that have this folder in their command line or environment: kernels, and all that cells started."""
+    found, name = [], os.fsencode(folder)
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and any(name in (entry / part).read_bytes() for part in ("cmdline", "environ")):
+                found.append(int(entry.name))
+    return found
+
+
+def end_all(folder: Path) -> None:
+    """End what a nursery or a kernel and its cells left, such as multiprocessing's servers and trackers."""
+
+    def gone() -> bool:
+        left = using(folder)
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return not left
+
+    until(gone)
 
 
 def until(condition: Any, timeout: float = 20.0) -> None:

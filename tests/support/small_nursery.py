@@ -1,7 +1,7 @@
 """`PYTHON -Xfrozen_modules=off small_nursery.py SOURCE SOCKET MODULES...`: warm kernels without a site.
 
 What `manylab.warm.nursery` does, for one account and without the warden: whoever connects gets a kernel.
-Says `ready` on its standard output.
+Says `ready` on its standard output, and ends when its standard input does.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import gc
 import importlib
 import json
 import os
+import select
 import signal
 import socket
 import sys
@@ -44,6 +45,8 @@ def main() -> Callable[[], None]:
 
     print("ready", flush=True)
     while True:
+        if sys.stdin.fileno() in select.select([listener, sys.stdin], [], [])[0]:
+            sys.exit(0)
         connection, _ = listener.accept()
         # A child that ends at once is not waited for before it is known.
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])

@@ -21,7 +21,7 @@ import pamela
 import pytest
 
 import manylab
-from manylab.warden import client
+from manylab.system import warden_client as client
 
 HUB, STRANGER, NURSERY = 61990, 61991, 61992
 PEOPLE = {"mlt-alice": 61001, "mlt-bob": 61002, "mlt-eve": 61003, "mlt-locked": 61004, "mlt-gone": 61005}

@@ -7,14 +7,14 @@ from types import SimpleNamespace
 import pytest
 
 pytest.importorskip("jupyterhub")
-pytest.importorskip("manylab.warden.client")
+pytest.importorskip("manylab.system.warden_client")
 
 from tornado import web
 
 from manylab.base.errors import WardenUnavailable
 from manylab.hub.authenticator import WardenAuthenticator
 from manylab.hub.membership import Standing
-from manylab.warden import client
+from manylab.system import warden_client as client
 
 CHINESE = SimpleNamespace(request=SimpleNamespace(headers={"Accept-Language": "zh-CN"}))
 PASSWORD = "correct horse"

@@ -6,12 +6,12 @@ from types import SimpleNamespace
 import pytest
 
 pytest.importorskip("jupyterhub")
-pytest.importorskip("manylab.warden.client")
+pytest.importorskip("manylab.system.warden_client")
 
 from manylab.base.errors import WardenUnavailable
 from manylab.hub import spawner as module
 from manylab.hub.spawner import StartRefused, WardenSpawner
-from manylab.warden import client
+from manylab.system import warden_client as client
 
 
 @pytest.fixture

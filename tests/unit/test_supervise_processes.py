@@ -18,7 +18,9 @@ from pathlib import Path
 
 import pytest
 
-from manylab.supervise import control, processes
+from manylab.model.units import OOM_SCORE
+from manylab.supervise import children, control, processes
+from manylab.supervise.definition import Service
 from manylab.supervise.record import living_services, read_state, supervisors
 
 SRC = Path(__file__).parents[2] / "src"
@@ -414,6 +416,34 @@ def test_services_get_an_environment_from_scratch_and_the_secret_is_not_in_argv(
     assert not any(entry.startswith(b"LEAKED") for entry in environment)
     assert "very=secret" not in " ".join(processes.command_line(site.pid("proxy")))
     assert "very=secret" not in (site.state / "supervisor.json").read_text() + site.log("supervisor")
+
+
+def oom_score(pid: int | str) -> int:
+    return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
+
+
+def may_end_last() -> bool:
+    """Whether root may have a process ended after others here."""
+    set_own = f"import pathlib; pathlib.Path('/proc/self/oom_score_adj').write_text('{OOM_SCORE}')"
+    return os.geteuid() == 0 and not subprocess.run([sys.executable, "-c", set_own], stderr=subprocess.PIPE).returncode
+
+
+def test_services_are_the_last_to_be_ended_when_memory_runs_out(site):
+    started(site)
+    wanted = OOM_SCORE if may_end_last() else oom_score("self")
+    assert [oom_score(site.pid(name)) for name in ("warden", "hub", "proxy")] == [wanted] * 3
+
+
+def test_root_decides_how_early_a_service_is_ended_and_nobody_else(tmp_path, monkeypatch):
+    own = oom_score("self")
+    monkeypatch.setattr(children, "OOM_SCORE", own + 7)  # more is allowed in every container
+    who = children.start(Service("hub", ("/bin/sleep", "1000")), tmp_path / "log", "mark")
+    assert who is not None
+    try:
+        assert oom_score(who.pid) == (own + 7 if os.geteuid() == 0 else own)
+    finally:
+        os.kill(who.pid, signal.SIGKILL)
+        os.waitpid(who.pid, 0)
 
 
 def test_a_service_of_the_same_name_in_another_site_is_never_touched(site, tmp_path_factory, python):

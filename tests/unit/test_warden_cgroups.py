@@ -9,6 +9,7 @@ import asyncio
 import os
 import struct
 import subprocess
+from dataclasses import asdict
 
 import pytest
 
@@ -157,10 +158,10 @@ def test_a_name_that_is_no_scope_s_is_refused(scope):
 
 def test_what_the_registry_keeps_of_a_cage_is_taken_back_and_nothing_else():
     cage = Cage("systemd", SCOPE, ("/sys/fs/cgroup/memory/x",))
-    assert cgroups.find(cage.data()) == cage
+    assert cgroups.find(asdict(cage)) == cage
     for wrong in ({"kind": "v3"}, {"paths": ["x"]}, {"paths": ["/a/../etc"]}, {"scope": "ssh.service"}, {"paths": 3}):
         with pytest.raises(ValueError):
-            cgroups.find({**cage.data(), **wrong})
+            cgroups.find({**asdict(cage), **wrong})
 
 
 def test_a_call_to_systemd_is_aligned_as_d_bus_wants_it():

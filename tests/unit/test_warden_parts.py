@@ -17,7 +17,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from manylab.base.errors import AlreadyRunning, ConfigError, WardenUnavailable
-from manylab.warden import accounts, client, folders, processes, settings, spawn
+from manylab.system import warden_client as client
+from manylab.warden import accounts, folders, processes, settings, spawn
 from manylab.warden.accounts import Person
 from manylab.warden.cgroups import Limits
 from manylab.warden.login import Throttle
@@ -124,7 +125,7 @@ def test_settings_that_are_no_file_or_no_json_are_refused(tmp_path):
 
 
 def planned(server: str = "", env: dict[str, str] | None = None, **more):
-    wanted = {"private": None, "limits": Limits(1 << 30, 1.5, 100), "processes": None, **more}
+    wanted = {"private": None, "limits": Limits(1 << 30, 1.5, 100), "processes": None, "files": 1024, **more}
     return spawn.plan(Start("alice", server, env or {}), ALICE, SITE, Path("/run/s/alice"), **wanted)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pwd
 import socket
-import struct
 import sys
 import time
 from pathlib import Path
@@ -24,6 +23,7 @@ from manylab.cli.look_commands import exists, looking
 from manylab.cli.result import Result
 from manylab.system import servers as running
 from manylab.warden.processes import uids
+from manylab.warm import wire
 
 # Seconds between the two looks of `--once` and `--json`: long enough for a percentage that means something.
 _ONCE = 1.0
@@ -97,11 +97,10 @@ def listener(path: Path) -> int | None:
         connection.settimeout(1)
         try:
             connection.connect(str(path))
-            credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("iII"))
+            peer = wire.peer_of(connection)
         except OSError:
             return None
-    pid, uid, _ = struct.unpack("iII", credentials)
-    return pid if uid == os.getuid() and pid else None
+    return peer.pid if peer.uid == os.getuid() and peer.pid else None
 
 
 def _named(name: str) -> bool:

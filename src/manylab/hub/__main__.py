@@ -10,8 +10,8 @@ from pathlib import Path
 from manylab.base.errors import ManylabError
 from manylab.hub import settings
 from manylab.hub.app import ManylabHub
-from manylab.hub.doors import more_files
 from manylab.hub.lookup import authenticator_class
+from manylab.warm import process
 
 CONFIG_FILE = Path(__file__).with_name("jupyterhub_config.py")
 
@@ -31,7 +31,7 @@ def main(argv: list[str]) -> int:
     # A shell that starts a job in the background makes it ignore SIGINT; the hub must be able to end.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # Everybody who is signed in has connections through here, and 1024 is what systemd gives at first.
-    more_files()
+    process.more_files()
     # Nobody else reads the database, the cookie secret or anything else the hub makes.
     os.umask(0o077)
     # JupyterHub writes what has no path of its own into the working directory.

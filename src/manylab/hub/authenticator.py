@@ -11,7 +11,7 @@ from manylab.base import names
 from manylab.base.errors import BadName, WardenUnavailable
 from manylab.hub import sentences
 from manylab.hub.membership_mixin import MembersOnly
-from manylab.warden import client
+from manylab.system import warden_client
 
 _LOGGED = 40  # characters; nobody's name is longer
 
@@ -36,7 +36,7 @@ class WardenAuthenticator(MembersOnly):
             raise self._refusal("unknown", language) from None
         question = {"do": "authenticate", "user": user, "password": password}
         try:
-            answer = await client.ask(self.warden_socket, question, self.warden_timeout)
+            answer = await warden_client.ask(self.warden_socket, question, self.warden_timeout)
         except WardenUnavailable as error:
             self.log.error("The warden does not answer, nobody can sign in: %s", error.message)
             raise self._refusal("unavailable", language) from None

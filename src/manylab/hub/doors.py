@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import copy
 import logging
-import resource
 import socket
-import struct
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, Final
+
+from manylab.warm import wire
 
 log = logging.getLogger("manylab.hub")
 
@@ -57,7 +57,7 @@ class Doors:
         hurried.header_timeout = PATIENCE
 
         def handle(stream: Any, address: Any) -> Any:
-            uid = peer_uid(stream.socket)
+            uid = wire.peer_of(stream.socket).uid
             if uid in self._free:
                 return serve(stream, address)
             account = owner(uid, _lines(self._subordinates))
@@ -109,20 +109,6 @@ def owner(uid: int, subordinates: Iterable[str]) -> int | str:
         if first.isdigit() and count.isdigit() and int(first) <= uid < int(first) + int(count):
             return int(name) if name.isdigit() else f"subordinates of {name}"
     return uid
-
-
-def peer_uid(connection: socket.socket) -> int:
-    """The account at the other end of a unix socket."""
-    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("iII"))
-    return int(struct.unpack("iII", credentials)[1])
-
-
-def more_files() -> int:
-    """Let this process open as many files as it may have (setrlimit(2)); returns how many that are."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard
 
 
 def _lines(path: Path) -> list[str]:

@@ -13,7 +13,7 @@ from traitlets import Bool, Integer, Unicode
 from manylab.base import names
 from manylab.base.errors import BadName, WardenUnavailable
 from manylab.hub import environment, sentences, urls
-from manylab.warden import client
+from manylab.system import warden_client
 
 # Seconds. A warm server listens after 0.2 to 0.4 s; JupyterHub's own first looks are up to 0.2, 0.4, 0.8 ... apart.
 LOOK_AT_SOCKET = 0.02
@@ -84,7 +84,7 @@ class WardenSpawner(Spawner):  # type: ignore[misc]
 
     async def _ask(self, do: str, timeout: float, **fields: Any) -> dict[str, Any]:
         question = {"do": do, "user": self.user.name, "server": self.name, **fields}
-        answer: dict[str, Any] = await client.ask(self.warden_socket, question, timeout)
+        answer: dict[str, Any] = await warden_client.ask(self.warden_socket, question, timeout)
         return answer
 
     async def start(self) -> str:

@@ -8,7 +8,6 @@ import os
 import socket
 import stat
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,8 +16,8 @@ from jupyter_server.serverapp import ServerApp
 from traitlets.config import Config
 
 from manylab.lab import config, folders, provisioner, singleuser
+from manylab.warm import process, wire
 
-READY = "MANYLAB_READY_FD"
 BACKLOG = 4096  # connections; the kernel takes no more than net.core.somaxconn
 
 
@@ -31,8 +30,8 @@ def run(environ: Mapping[str, str]) -> NoReturn:
     JUPYTERLAB_SETTINGS_DIR, JUPYTERLAB_WORKSPACES_DIR. MANYLAB_READY_FD: a descriptor that is told `ready` once the
     server listens; it is no business of what the server starts and is taken out of the environment.
     """
-    ready = ready_descriptor(environ.get(READY, ""))
-    server = build({name: value for name, value in environ.items() if name != READY})
+    ready = ready_descriptor(environ.get(wire.READY_VARIABLE, ""))
+    server = build({name: value for name, value in environ.items() if name != wire.READY_VARIABLE})
     if ready is not None:
         # Callbacks run in the order they were added, and the server has just added the one that makes it listen.
         server.io_loop.add_callback(wait_longer, server)
@@ -43,10 +42,8 @@ def run(environ: Mapping[str, str]) -> NoReturn:
 
 def build(environ: Mapping[str, str]) -> ServerApp:
     """The server, ready to start, in a process that has become `environ`'s."""
-    os.environ.clear()
-    os.environ.update(environ)
-    # A nursery's child has these from before it had this environment.
-    time.tzset()
+    process.environment(environ)
+    # A nursery's child has one from before it had this environment.
     with contextlib.suppress(locale.Error):
         locale.setlocale(locale.LC_CTYPE, "")
     home = Path(environ["HOME"])
@@ -80,7 +77,7 @@ def ready_descriptor(text: str) -> int | None:
 def tell_ready(descriptor: int) -> None:
     """Says that this server listens to whoever waits for it; one who went away in the meantime is no trouble."""
     with contextlib.suppress(OSError):
-        os.write(descriptor, b"ready\n")
+        os.write(descriptor, wire.READY.encode() + b"\n")
     with contextlib.suppress(OSError):
         os.close(descriptor)
 

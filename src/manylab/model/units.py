@@ -12,6 +12,8 @@ UMBRELLA = "manylab.service"
 SLICE = "manylab-servers.slice"
 OUTER_SLICE = "manylab.slice"
 REVISION_VARIABLE = "MANYLAB_REVISION"
+# Hub, proxy and warden are the last to be ended when memory runs out, systemd or not: proc(5), oom_score_adj.
+OOM_SCORE = -500
 PREFIX = "# Written by manylab apply; changes made here are undone. See `manylab config`.\n"
 
 
@@ -147,7 +149,7 @@ TimeoutStopSec={program.stop_timeout:g}
 UMask={program.umask}
 # Before other services, and the last to be ended when memory runs out. (Containers may not; systemd then goes on.)
 CPUWeight=200
-OOMScoreAdjust=-500
+OOMScoreAdjust={OOM_SCORE}
 {_environment(program)}{_identity(program)}{_hardening(program)}"""
 
 

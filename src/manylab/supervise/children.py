@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+from manylab.model.units import OOM_SCORE
 from manylab.supervise import processes
 from manylab.supervise.definition import Service
 from manylab.supervise.logs import open_log
@@ -84,8 +85,16 @@ def start(service: Service, log: Path, mark: str) -> Identity | None:
         )
     finally:
         os.close(output)
+    _end_last(process.pid)
     process.returncode = 0  # not Popen but the loop collects it: a second waitpid could take somebody else's status
     return processes.identify(process.pid)
+
+
+def _end_last(pid: int) -> None:
+    """Have it ended after others when memory is short; only root may, and in a container not even root."""
+    with contextlib.suppress(OSError):
+        if os.geteuid() == 0:
+            Path(f"/proc/{pid}/oom_score_adj").write_text(str(OOM_SCORE), encoding="ascii")
 
 
 def remove_stale_socket(service: Service) -> None:

@@ -114,11 +114,6 @@ def supervisors(record: Record | None) -> list[Identity]:
     return [who for who in (record.guardian, record.inner) if who is not None and is_alive(who)]
 
 
-def is_running(record: Record | None) -> bool:
-    """Whether somebody looks after the services now (pids checked by their start times)."""
-    return bool(supervisors(record))
-
-
 def living_services(record: Record | None) -> list[Identity]:
     """The services' processes that live, looked after or not."""
     if record is None:

@@ -31,7 +31,6 @@ _SYS_MOUNT_SETATTR = 442
 _MOUNT_ATTR_RDONLY = 1
 
 # linux/prctl.h
-_PR_SET_PDEATHSIG = 1
 _PR_SET_KEEPCAPS = 8
 _PR_CAPBSET_READ = 23
 _PR_CAPBSET_DROP = 24
@@ -148,11 +147,6 @@ def _remount_each(kept: list[str], mountinfo: str) -> None:
 def become_subreaper() -> None:
     """Have the orphans among one's descendants come to this process instead of to process 1."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-
-
-def set_parent_death_signal(number: int) -> None:
-    """Have the kernel send this process a signal when its parent ends."""
-    _prctl(_PR_SET_PDEATHSIG, number)
 
 
 def set_no_new_privileges() -> None:

@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import socket
 from pathlib import Path
 from typing import Any
 
-from manylab.base.errors import WardenUnavailable
+from manylab.system.warden_client import ask_sync
 
 # A question that stops somebody's server may wait for a process that takes its time, seconds.
 PATIENCE = 120.0
-
-
-def ask(path: Path, question: dict[str, Any]) -> dict[str, Any]:
-    """The warden's answer to one question (docs/explanation/architecture.md). Raises WardenUnavailable."""
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(PATIENCE)
-            connection.connect(str(path))
-            connection.sendall(json.dumps(question).encode() + b"\n")
-            with connection.makefile("rb") as answers:
-                return dict(json.loads(answers.readline()))
-    except (OSError, ValueError) as error:
-        raise WardenUnavailable(
-            f"the warden does not answer at {path}: {error}", hint="see 'manylab status' and 'manylab logs warden'"
-        ) from None
 
 
 def answers(path: Path) -> bool:
@@ -41,14 +25,14 @@ def answers(path: Path) -> bool:
 
 def running(path: Path) -> list[dict[str, Any]]:
     """All running servers ({user, server, pid, since, socket}), [] while the warden does not run."""
-    return list(ask(path, {"do": "list"}).get("servers", [])) if answers(path) else []
+    return list(ask_sync(path, {"do": "list"}, PATIENCE).get("servers", [])) if answers(path) else []
 
 
 def stop(path: Path, person: str, server: str) -> None:
     """Stop one server and wait until it is gone."""
-    ask(path, {"do": "stop", "user": person, "server": server, "now": False})
+    ask_sync(path, {"do": "stop", "user": person, "server": server, "now": False}, PATIENCE)
 
 
 def stop_all(path: Path) -> int:
     """Stop everybody's servers; returns how many there were."""
-    return int(ask(path, {"do": "stop-all"}).get("stopped", 0)) if answers(path) else 0
+    return int(ask_sync(path, {"do": "stop-all"}, PATIENCE).get("stopped", 0)) if answers(path) else 0

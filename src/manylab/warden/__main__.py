@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import logging
-import resource
 import sys
 from pathlib import Path
-from typing import Final
 
 from manylab.base.errors import ManylabError
 from manylab.warden.server import serve
-
-_PR_SET_DUMPABLE: Final = 4  # <linux/prctl.h>
+from manylab.warm import capabilities, process
 
 
 def main(arguments: list[str]) -> int:
@@ -25,12 +21,11 @@ def main(arguments: list[str]) -> int:
     logging.raiseExceptions = False  # a log whose reader went away is no reason for a traceback
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     # Passwords pass through: no core file, and no debugger of the same account. Not inherited by what it starts.
-    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-    # A descriptor for each server and each connection; what it starts gets the usual number (spawn.FILES).
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    capabilities.dumpable(False)
+    # A descriptor for each server and each connection; servers get the number that was usual before.
+    usual, _ = process.more_files()
     try:
-        asyncio.run(serve(Path(arguments[0])))
+        asyncio.run(serve(Path(arguments[0]), usual))
     except ManylabError as error:
         sys.stderr.write(f"warden: {error.message}\n" + (f"warden: {error.hint}\n" if error.hint else ""))
         return 1

@@ -89,8 +89,7 @@ def admit(person: Person, settings: Settings) -> None:
         group = grp.getgrnam(settings.group)
     except KeyError:
         raise Refusal("not-member", f"the group {settings.group} does not exist") from None
-    # Three ways to ask, since some directories answer only some of them.
-    if group.gr_gid != person.gid and group.gr_gid not in person.groups and person.name not in group.gr_mem:
+    if not _is_in(group, person):
         raise Refusal("not-member", f"{person.name} is not in the group {settings.group}")
 
 
@@ -145,6 +144,11 @@ def among(person: Person, groups: Iterable[str]) -> list[str]:
             group = grp.getgrnam(name)
         except KeyError:
             continue
-        if group.gr_gid in (person.gid, *person.groups) or person.name in group.gr_mem:
+        if _is_in(group, person):
             found.append(name)
     return found
+
+
+def _is_in(group: grp.struct_group, person: Person) -> bool:
+    """Asked in three ways, since some directories answer only some of them."""
+    return group.gr_gid in (person.gid, *person.groups) or person.name in group.gr_mem

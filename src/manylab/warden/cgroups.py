@@ -25,6 +25,7 @@ from typing import Any, Final, TypeVar
 
 from manylab.warden import cgroup_files, hierarchies, processes, systemd
 from manylab.warden.cgroup_files import Limits
+from manylab.warm import identity
 
 __all__ = [
     "Cage", "Limits", "detect", "find", "join", "kill", "limited", "members", "put", "remove", "set_total",
@@ -33,9 +34,6 @@ __all__ = [
 log = logging.getLogger("manylab.warden")
 
 SCOPE: Final = re.compile(r"manylab-server-([a-z0-9_-]{1,120})\.scope")
-# A kernel's other notebooks go on when it is ended, so it goes first; both go before the machine's own services.
-SERVER_SCORE: Final = 100
-KERNEL_SCORE: Final = 500
 _UNITS: Final = Path("/etc/systemd/system")
 _INFINITY: Final = (1 << 64) - 1  # systemd's word for no limit
 _TIDY: Final = 10.0  # seconds for the last processes of a cage to be gone
@@ -53,13 +51,9 @@ class Cage:
     scope: str | None = None
     paths: tuple[str, ...] = ()
 
-    def data(self) -> dict[str, Any]:
-        """For the registry; `find` takes it back."""
-        return {"kind": self.kind, "scope": self.scope, "paths": list(self.paths)}
-
 
 def find(data: Mapping[str, Any]) -> Cage:
-    """The cage that `Cage.data` described; raises ValueError for anything else."""
+    """The cage with these fields, as they were written down; raises ValueError for anything else."""
     kind, scope, paths = data.get("kind"), data.get("scope"), data.get("paths")
     if kind not in ("systemd", "v2", "v1", "none") or not isinstance(paths, (list, tuple)):
         raise ValueError("not a cage")
@@ -92,7 +86,7 @@ async def put(kind: str, *, scope: str, slice_: str | None, description: str, pi
     """Make a cage with these limits and move a process into it. scope: the unit's name. Raises OSError."""
     if SCOPE.fullmatch(scope) is None:
         raise OSError(errno.EINVAL, "not the name of a server's scope", scope)
-    hierarchies.end_early(pid, SERVER_SCORE)
+    hierarchies.end_early(pid, identity.SERVER_OOM_SCORE)
     if kind == "systemd":
         return await _run(_put_scope, scope, slice_, description, pid, limits)
     if kind == "none":
@@ -102,7 +96,7 @@ async def put(kind: str, *, scope: str, slice_: str | None, description: str, pi
 
 def join(main_pid: int, pid: int) -> None:
     """Put a kernel where its server's main process is, and have it ended before the server. Blocks; raises OSError."""
-    hierarchies.end_early(pid, KERNEL_SCORE)
+    hierarchies.end_early(pid, identity.KERNEL_OOM_SCORE)
     hierarchies.join(main_pid, pid)
 
 

@@ -10,13 +10,11 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from typing import Any, Final, NoReturn
+from typing import Any, NoReturn
 
 from manylab.warm import identity, wire
 from manylab.warm.identity import Failed
-from manylab.warm.servers import READY, tell
-
-_ORDER: Final = 30.0  # seconds: the warden writes down who this is before it says what to do
+from manylab.warm.servers import tell
 
 
 def main() -> NoReturn:
@@ -24,7 +22,7 @@ def main() -> NoReturn:
     conversation = wire.Conversation(socket.socket(fileno=os.dup(0)))
     with contextlib.suppress(wire.Broken):
         try:
-            order, _ = conversation.receive(seconds=_ORDER)
+            order, _ = conversation.receive(seconds=wire.ORDER)
             run(order, conversation)
         except (Failed, OSError, ValueError, KeyError) as error:
             tell(conversation, error)
@@ -38,7 +36,7 @@ def run(order: dict[str, Any], conversation: wire.Conversation) -> NoReturn:
     identity.become_owner(order)
     identity.stdio(1)
     command: list[str] = order["command"]
-    environment: dict[str, str] = {**order["env"], READY: str(warden)}
+    environment: dict[str, str] = {**order["env"], wire.READY_VARIABLE: str(warden)}
     conversation.send({"became": True})
     conversation.connection.settimeout(None)
     os.set_inheritable(warden, True)

@@ -87,9 +87,13 @@ class Nursery:
         finally:
             listener.close()
             theirs.close()
-        ours.setblocking(False)
-        self._control = ours
-        asyncio.get_running_loop().add_reader(ours, self._hear)
+        self.listen(ours)
+
+    def listen(self, control: socket.socket) -> None:
+        """Hear on this line what the process says; its end is the nursery's."""
+        control.setblocking(False)
+        self._control = control
+        asyncio.get_running_loop().add_reader(control, self._hear)
 
     def _bind(self, listener: socket.socket) -> None:
         before = os.umask(0o077)
@@ -117,8 +121,9 @@ class Nursery:
             if said.get("ready") is True:
                 self.ready.set()
             elif "exit" in said:
-                future = self._exits.setdefault(int(said["exit"]), asyncio.get_running_loop().create_future())
-                if not future.done():
+                # Most are kernels, and nobody asks the warden how those ended.
+                future = self._exits.get(int(said["exit"]))
+                if future is not None and not future.done():
                     future.set_result(int(said["status"]))
 
     def _gone(self) -> None:
@@ -132,8 +137,12 @@ class Nursery:
             future.cancel()
 
     def expect(self, pid: int) -> None:
-        """Remember how this child ends, for `exit_of`."""
-        self._exits.setdefault(pid, asyncio.get_running_loop().create_future())
+        """Remember how this child ends, for `exit_of`. Call before it gets its order: one without ends unheard."""
+        self._exits[pid] = asyncio.get_running_loop().create_future()
+
+    def forget(self, pid: int) -> None:
+        """Nobody will ask how this child ended."""
+        self._exits.pop(pid, None)
 
     async def exit_of(self, pid: int) -> int | None:
         """How this child ended, negative for a signal; None when nobody knows (the nursery is gone)."""

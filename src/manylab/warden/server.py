@@ -11,6 +11,7 @@ import signal
 import socket
 import traceback
 from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +28,8 @@ from manylab.warm import wire
 
 log = logging.getLogger("manylab.warden")
 
+Serve = Callable[[wire.Peer, asyncio.StreamReader], Awaitable[dict[str, Any]]]
+
 _COMPLETE: Final = 5.0  # seconds for a whole question, and for taking the answer
 _AT_ONCE: Final = 256  # connections of one account: a hub gone wild leaves root its own
 _BACKLOG: Final = 1024  # connections that wait to be looked at
@@ -36,13 +39,16 @@ _LOOK: Final = 1.0  # seconds between looks at whether `apply` wrote new setting
 
 
 class Warden:
-    """Answers questions. The settings are read again at each start and sign-in; the file's last good content counts."""
+    """Answers questions. The settings are read again at each start and sign-in; the file's last good content counts.
 
-    def __init__(self, path: Path) -> None:
+    files: how many each server may have open, unless it asks for more.
+    """
+
+    def __init__(self, path: Path, files: int) -> None:
         self.path = path
         self.settings = settings.read(path)
         self.nurseries = Nurseries(self.place_socket)
-        self.servers = Servers(Registry(self.settings.registry), self.nurseries)
+        self.servers = Servers(Registry(self.settings.registry), self.nurseries, files)
         self.login = Login()
         self._serving: Counter[int] = Counter()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -77,40 +83,25 @@ class Warden:
         assert isinstance(message, StopAll)  # the vocabulary is closed
         return messages.done(stopped=await self.servers.stop_all())
 
-    async def place(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve one child of a nursery, which wants to be a kernel; never raises."""
-        peer = wire.peer_of(writer.get_extra_info("socket"))
-        try:
-            if peer.uid not in (self.settings.nursery_uid, os.geteuid()):
-                log.warning("refused a kernel to uid %d", peer.uid)
-                raise Refusal("forbidden", "only a nursery may ask")
-            message = messages.parse_place(await _question(reader))
-            running = await self.servers.place(peer.pid, message.caller, message.uid)
-            person = await accounts.ask(accounts.find, running.entry.user, self.settings)
-            answer = messages.done(uid=person.uid, gid=person.gid, groups=list(person.groups))
-        except Refusal as refusal:
-            answer = messages.refused(refusal)
-        except Exception as error:
-            _report(error)
-            answer = messages.refused(Refusal("error", "the warden failed at this; its log says where"))
-        with contextlib.suppress(OSError, asyncio.TimeoutError, TimeoutError):
-            writer.write(messages.encode(answer))
-            await asyncio.wait_for(writer.drain(), _COMPLETE)
-        writer.close()
-
     async def connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one peer; never raises."""
+        await self._converse(reader, writer, self._serve)
+
+    async def place(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one child of a nursery, which wants to be a kernel; never raises."""
+        await self._converse(reader, writer, self._place)
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, serve: Serve) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
-        uid = peer_uid(writer)
-        self._serving[uid] += 1
         try:
-            answer = await self._serve(uid, reader)
-            writer.write(messages.encode(answer))
-            await asyncio.wait_for(writer.drain(), _COMPLETE)
-            writer.close()
-            await asyncio.wait_for(writer.wait_closed(), _COMPLETE)
+            peer = wire.peer_of(writer.get_extra_info("socket"))
+            with self._counted(peer.uid):
+                writer.write(messages.encode(await _answer(serve, peer, reader)))
+                await asyncio.wait_for(writer.drain(), _COMPLETE)
+                writer.close()
+                await asyncio.wait_for(writer.wait_closed(), _COMPLETE)
         except (OSError, asyncio.TimeoutError, TimeoutError):
             pass  # the peer went away or does not listen
         except Exception as error:
@@ -118,28 +109,49 @@ class Warden:
         finally:
             writer.transport.abort()
             self._tasks.discard(task)
+
+    @contextlib.contextmanager
+    def _counted(self, uid: int) -> Iterator[None]:
+        self._serving[uid] += 1
+        try:
+            yield
+        finally:
             self._serving[uid] -= 1
             if not self._serving[uid]:
                 del self._serving[uid]
 
-    async def _serve(self, uid: int, reader: asyncio.StreamReader) -> dict[str, Any]:
-        try:
-            if uid not in (self.settings.hub_uid, 0, os.geteuid()):
-                log.warning("refused a peer with uid %d", uid)
-                raise Refusal("forbidden", "only the hub may ask")
-            if self._serving[uid] > _AT_ONCE:
-                raise Refusal("busy", "too many questions at once; ask again")
-            return await self.answer(messages.parse(await _question(reader)))
-        except Refusal as refusal:
-            return messages.refused(refusal)
-        except Exception as error:
-            _report(error)
-            return messages.refused(Refusal("error", "the warden failed at this; its log says where"))
+    async def _serve(self, peer: wire.Peer, reader: asyncio.StreamReader) -> dict[str, Any]:
+        if peer.uid not in (self.settings.hub_uid, 0, os.geteuid()):
+            log.warning("refused a peer with uid %d", peer.uid)
+            raise Refusal("forbidden", "only the hub may ask")
+        if self._serving[peer.uid] > _AT_ONCE:
+            raise Refusal("busy", "too many questions at once; ask again")
+        return await self.answer(messages.parse(await _question(reader)))
+
+    async def _place(self, peer: wire.Peer, reader: asyncio.StreamReader) -> dict[str, Any]:
+        if peer.uid not in (self.settings.nursery_uid, os.geteuid()):
+            log.warning("refused a kernel to uid %d", peer.uid)
+            raise Refusal("forbidden", "only a nursery may ask")
+        message = messages.parse_place(await _question(reader))
+        running = await self.servers.place(peer.pid, message.caller, message.uid)
+        person = await accounts.ask(accounts.find, running.entry.user, self.settings)
+        return messages.done(uid=person.uid, gid=person.gid, groups=list(person.groups))
 
     async def finish(self) -> None:
         """Let starts and stops that are under way come to an end, for a little while."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_LAST_STARTS)
+
+
+async def _answer(serve: Serve, peer: wire.Peer, reader: asyncio.StreamReader) -> dict[str, Any]:
+    """What the question is answered, a refusal if need be."""
+    try:
+        return await serve(peer, reader)
+    except Refusal as refusal:
+        return messages.refused(refusal)
+    except Exception as error:
+        _report(error)
+        return messages.refused(Refusal("error", "the warden failed at this; its log says where"))
 
 
 def _report(error: Exception) -> None:
@@ -157,11 +169,6 @@ async def _question(reader: asyncio.StreamReader) -> bytes:
         raise BadMessage("the question does not end with a newline") from None
     except (asyncio.LimitOverrunError, ValueError):
         raise BadMessage(f"the question is larger than {messages.MAX_QUESTION} bytes") from None
-
-
-def peer_uid(writer: asyncio.StreamWriter) -> int:
-    """The uid of the process that connected, from the kernel."""
-    return wire.peer_of(writer.get_extra_info("socket")).uid
 
 
 def _changed(path: Path) -> tuple[int, int] | None:
@@ -203,14 +210,14 @@ def notify_systemd(state: str) -> None:
         sender.send(state.encode())
 
 
-async def serve(path: Path) -> None:
-    """Run the warden with these settings until SIGTERM or SIGINT; the servers go on."""
+async def serve(path: Path, files: int) -> None:
+    """Run the warden with these settings until SIGTERM or SIGINT; the servers go on. files: as in `Warden`."""
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(max_workers=32))  # lookups and starts block
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    warden = Warden(path)
+    warden = Warden(path, files)
     warden.servers.adopt()
     address = warden.settings.socket  # a later warden.json may say another: that counts from the next warden on
     listening = listen(address, warden.settings.hub_uid)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import resource
 import secrets
 import socket
 import subprocess
@@ -20,14 +19,13 @@ from manylab.warden.messages import Reason, Refusal, Start
 from manylab.warden.nurseries import Nursery
 from manylab.warden.processes import MARKER
 from manylab.warden.settings import Settings
-from manylab.warden.talk import READY, Silent, Talk
+from manylab.warden.talk import Silent, Talk
+from manylab.warm import wire
 
 # What a failing start may say about itself to the hub.
 _CHILD_REASONS: Final[dict[str, Reason]] = {"no-home": "no-home", "system-account": "system-account"}
 _SYSTEM_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PID: Final = 10.0  # seconds for a nursery to fork
-# How many files a program may have open here, unless it asks for more; the warden itself does (see `__main__`).
-FILES: Final = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 _SENTENCE: Final = 300  # characters
 _BECAME: Final = 30.0  # seconds for a child to become a server; a home on a slow network file system takes its time
 
@@ -65,10 +63,12 @@ def plan(
     private: Path | None,
     limits: Limits,
     processes: int | None,
+    files: int,
 ) -> Plan:
     """What to tell the child. Pure, but for the random mark of this start.
 
-    private: the person's folder for /tmp and its like. processes: most of them, where no cgroup holds that.
+    private: the person's folder for /tmp and its like. processes: most of them, where no cgroup holds that. files: how
+    many a program may have open here unless it asks for more.
     """
     name = names.server_folder(message.server)
     runtime = folder / name
@@ -101,7 +101,7 @@ def plan(
         "env": environment,
         "private": None if private is None else str(private),
         "processes": processes,
-        "files": FILES,
+        "files": files,
     }
     scope = f"manylab-server-{person.name}-{name}-{marker[:8]}.scope"
     return Plan(order, runtime / "server.sock", scope, marker, limits)
@@ -171,7 +171,7 @@ async def answers(seat: Seat, seconds: float) -> str | None:
     """
     try:
         said = await seat.talk.line(seconds)
-        return None if said == READY else str(json.loads(said)["message"])[:_SENTENCE]
+        return None if said == wire.READY else str(json.loads(said)["message"])[:_SENTENCE]
     except (Silent, ValueError, KeyError, TypeError, RecursionError):
         return ""
     finally:

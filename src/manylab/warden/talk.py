@@ -10,7 +10,6 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final
 
-READY: Final = "ready"  # the word, by itself, of a server that can be connected to
 _LIMIT: Final = 16 * 1024  # bytes of what a start may say
 
 
@@ -19,7 +18,7 @@ class Silent(Exception):
 
 
 class Talk:
-    """Lines in both directions. What comes after `became` is a person's own process: believed for nothing but READY."""
+    """Lines in both directions. What comes after `became` is a person's own process: believed for wire.READY alone."""
 
     def __init__(self, connection: socket.socket) -> None:
         connection.setblocking(False)

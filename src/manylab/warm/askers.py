@@ -19,7 +19,6 @@ class Askers:
 
     def __init__(self, loading: list[str]) -> None:
         self.found: set[str] = set()
-        self._loading = loading
         usual = sys.modules[_PLACES[0]].get_ipython
         self._usual: Any = usual
 

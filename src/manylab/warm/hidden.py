@@ -14,7 +14,7 @@ import importlib.machinery
 import sys
 import types
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from manylab.warm import traces
@@ -159,7 +159,8 @@ class Hidden:
         return sorted((each for each in found if each in self._order), key=self._order.__getitem__)
 
     def use(self) -> None:
-        """From now on an import finds them."""
+        """From now on an import finds them. What IPython needs from its start was never out of sight: renewed now."""
+        self._renew(sys.modules)
         self._meta_path = list(sys.meta_path)
         _BOOTSTRAP._find_spec = self._find
 
@@ -194,9 +195,12 @@ class Hidden:
         self._shown.update(shown)
         for each in shown:
             self.modules.pop(each, None)
+        self._renew(shown)
+
+    def _renew(self, modules: Mapping[str, types.ModuleType]) -> None:
         # A package before what is in it.
-        for each in sorted(self.when_imported.keys() & shown.keys(), key=lambda name: name.count(".")):
-            self.when_imported[each](shown[each])
+        for each in sorted(self.when_imported.keys() & modules.keys(), key=lambda name: name.count(".")):
+            self.when_imported[each](modules[each])
 
 
 def _same(found: Any, ours: Any) -> bool:

@@ -17,7 +17,8 @@ from typing import Any, Final
 
 from manylab.warm import apart, capabilities
 
-# Out of memory, a person's server goes before the machine's own services, and a kernel before its server.
+# Out of memory, a person's server goes before the machine's own services, and a kernel before its server: its other
+# notebooks go on then. In thousandths of the limit (or of the machine's memory), added to the size, proc(5).
 SERVER_OOM_SCORE: Final = 100
 KERNEL_OOM_SCORE: Final = 500
 
@@ -64,10 +65,13 @@ def begin_audit(uid: int) -> None:
         Path("/proc/self/loginuid").write_text(str(uid))
 
 
-def end_early(score: int) -> None:
-    """Be ended before others when memory is short. Call as the person: /proc/self is root's until then."""
+def end_early(score: int, pid: int | str = "self") -> None:
+    """Be ended before others when memory is short. Call as the person: /proc/self is root's until then.
+
+    pid: another process of the same account. Best effort.
+    """
     with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text(str(score))
+        Path(f"/proc/{pid}/oom_score_adj").write_text(str(score))
 
 
 def become(uid: int, gid: int, groups: list[int], *, namespace_of: int | None = None) -> None:

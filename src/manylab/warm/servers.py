@@ -11,10 +11,6 @@ from typing import Any, NoReturn
 
 from manylab.warm import appearance, identity, renew, wire
 
-_ORDER: float = 30.0  # seconds: the warden writes down who this is before it says what to do
-
-READY = "MANYLAB_READY_FD"
-
 
 def serve(
     conversation: wire.Conversation, peer: wire.Peer, spec: dict[str, Any], prove: Callable[[], None]
@@ -25,7 +21,7 @@ def serve(
     try:
         identity.fresh_process({descriptor})
         conversation.send({"pid": os.getpid()})
-        order, given = conversation.receive(seconds=_ORDER, descriptors=1)
+        order, given = conversation.receive(seconds=wire.ORDER, descriptors=1)
         identity.become_owner(order)
         renew.after_fork()
         identity.stdio(given[0])
@@ -44,7 +40,7 @@ def serve(
     sys.argv[:] = ["manylab-server"]
     os.set_inheritable(descriptor, False)
     conversation.connection.detach()
-    getattr(importlib.import_module(module), function)({**environment, READY: str(descriptor)})
+    getattr(importlib.import_module(module), function)({**environment, wire.READY_VARIABLE: str(descriptor)})
     sys.exit(0)
 
 

@@ -13,6 +13,10 @@ from typing import Any, Final, NamedTuple
 
 LIMIT: Final = 256 * 1024  # bytes in one line: an environment, and what goes with it
 _CHUNK: Final = 64 * 1024
+# A server says READY, a line of its own, on the descriptor that this variable names, once one can connect to it.
+READY: Final = "ready"
+READY_VARIABLE: Final = "MANYLAB_READY_FD"
+ORDER: Final = 30.0  # seconds for a server's order: the warden writes down who this is before it says what to do
 
 
 class Broken(Exception):

@@ -23,6 +23,7 @@ from typing import Any
 import aiohttp
 
 from manylab.cli.bench.person import Failed, Person
+from manylab.warm import process
 
 Outcome = dict[str, Any]
 
@@ -124,8 +125,7 @@ def _cpu() -> float:
 async def main() -> None:
     """Obey until standard input ends."""
     # Each person takes several connections, and a shell allows 1,024 files.
-    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    process.more_files()
     crowd = Crowd()
     loop = asyncio.get_running_loop()
     try:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from manylab.cli.bench.people import processes_of
+from manylab.cli.look.top_processes import Reading, amounts, read
 
 # A server that has just come up still has this and that to do.
 SETTLES_WITHIN = 15.0
@@ -26,24 +27,13 @@ class Usage:
     processes: int = 0
 
 
-def fields(text: str) -> dict[str, int]:
-    """ "Name:   123 kB" lines of /proc files, in bytes. Pure."""
-    found = {}
-    for line in text.splitlines():
-        name, _, rest = line.partition(":")
-        words = rest.split()
-        if len(words) == 2 and words[1] == "kB":
-            found[name] = int(words[0]) * 1024
-    return found
-
-
 def usage(pids: Iterable[int]) -> Usage:
     """What these processes use together."""
     private = pss = page_tables = count = 0
     for pid in pids:
         try:
-            rollup = fields(Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii"))
-            status = fields(Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace"))
+            rollup = amounts(Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii"))
+            status = amounts(Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace"))
         except OSError:
             continue
         private += rollup.get("Private_Clean", 0) + rollup.get("Private_Dirty", 0)
@@ -56,26 +46,20 @@ def usage(pids: Iterable[int]) -> Usage:
 def settled(uid: int) -> set[int]:
     """The account's processes, once none of them has used the processor for half a second (or after 15 s)."""
     deadline = time.monotonic() + SETTLES_WITHIN
-    before: dict[int, int] = {}
+    before: dict[int, float | None] = {}
     while True:
-        now = {process.pid: _ticks(process.pid) for process in processes_of({uid})}
+        now = {process.pid: _cpu(read(process.pid)) for process in processes_of({uid})}
         if now == before or time.monotonic() > deadline:
             return set(now)
         before = now
         time.sleep(QUIET)
 
 
-def _ticks(pid: int) -> int:
-    """Processor time of a process, in the kernel's ticks (proc(5), fields 14 and 15)."""
-    try:
-        line = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return -1
-    rest = line.rpartition(")")[2].split()
-    return int(rest[11]) + int(rest[12])
+def _cpu(reading: Reading | None) -> float | None:
+    return None if reading is None else reading.cpu
 
 
 def machine() -> tuple[int, int]:
     """(bytes of memory in all, bytes that are still available without swapping)."""
-    found = fields(Path("/proc/meminfo").read_text(encoding="ascii"))
+    found = amounts(Path("/proc/meminfo").read_text(encoding="ascii"))
     return found["MemTotal"], found["MemAvailable"]

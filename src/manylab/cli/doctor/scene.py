@@ -18,7 +18,7 @@ from manylab.config.schema import Config
 from manylab.model.resources import Environment
 from manylab.system import accounts, facts
 from manylab.system.accounts import Person
-from manylab.warden.client import ask_sync
+from manylab.system.warden_client import ask_sync
 from manylab.warden.processes import MARKER
 
 NOBODY = 65534

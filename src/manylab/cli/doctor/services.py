@@ -15,7 +15,7 @@ from manylab.cli.look.parts import DEAD, Parts
 from manylab.supervise.record import living_services, read_state, supervisors
 from manylab.system.files import owner_name
 from manylab.system.services.managers import manager_for
-from manylab.warden.client import ask_sync
+from manylab.system.warden_client import ask_sync
 from manylab.warden.processes import MARKER
 
 # A part that was started again so often since the site started does not merely have a bad day.

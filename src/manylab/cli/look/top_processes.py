@@ -68,14 +68,20 @@ def parse_stat(raw: bytes) -> Reading | None:
     )
 
 
-def parse_rollup(text: str) -> Memory:
-    """/proc/PID/smaps_rollup. Pure."""
-    sizes: dict[str, int] = {}
+def amounts(text: str) -> dict[str, int]:
+    """ "Name:   123 kB" lines of /proc files, in bytes. Pure."""
+    found = {}
     for line in text.splitlines():
         name, _, rest = line.partition(":")
-        amount = rest.split()
-        if len(amount) == 2 and amount[1] == "kB":
-            sizes[name] = int(amount[0]) * 1024
+        words = rest.split()
+        if len(words) == 2 and words[1] == "kB":
+            found[name] = int(words[0]) * 1024
+    return found
+
+
+def parse_rollup(text: str) -> Memory:
+    """/proc/PID/smaps_rollup. Pure."""
+    sizes = amounts(text)
     own = sizes.get("Private_Clean", 0) + sizes.get("Private_Dirty", 0) + sizes.get("Private_Hugetlb", 0)
     return Memory(own, max(0, sizes.get("Pss", 0) - sizes.get("Private_Clean", 0) - sizes.get("Private_Dirty", 0)))
 

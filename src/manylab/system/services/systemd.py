@@ -43,10 +43,6 @@ class Systemd:
     def daemon_reload(self) -> None:
         self._systemctl("daemon-reload")
 
-    def make_folders(self, tmpfiles: Path) -> None:
-        """Make the folders of a tmpfiles.d file now; at boot systemd does it."""
-        self._run(["systemd-tmpfiles", "--create", str(tmpfiles)], timeout=30)
-
     def status(self, name: str) -> ServiceStatus:
         shown = self._show(name, "LoadState", "ActiveState", "SubState", "MainPID", "Result")
         state, load = shown.get("ActiveState", ""), shown.get("LoadState", "")

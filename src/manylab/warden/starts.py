@@ -1,0 +1,149 @@
+"""From a person who may have a server to one that answers: folders, limits, a process, its order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from manylab.warden import accounts, cgroups, folders, limits, processes, spawn
+from manylab.warden.accounts import Person
+from manylab.warden.cgroups import Limits
+from manylab.warden.machine import Machine
+from manylab.warden.messages import Refusal, Start
+from manylab.warden.nurseries import SERVERS, Nurseries
+from manylab.warden.registry import Entry, Registry
+from manylab.warden.running import SWEEP, Running, within
+from manylab.warden.settings import Settings
+from manylab.warden.spawn import Plan, Seat
+
+log = logging.getLogger("manylab.warden")
+
+_ANSWERS: Final = 60.0  # seconds for a server to say that it can be connected to; then the hub goes on looking
+_DYING: Final = 1.0  # seconds between the last word of a process and its end
+
+
+class Starts:
+    """Starts servers. files: how many each may have open. begun: told of each process that has become a person's."""
+
+    def __init__(
+        self, registry: Registry, nurseries: Nurseries | None, files: int, begun: Callable[[Running], None]
+    ) -> None:
+        self._registry = registry
+        self._nurseries = nurseries
+        self._files = files
+        self._begun = begun
+        self._machine = Machine()
+        # First come, first served: sixty that share two processors would all be late.
+        self._turns = asyncio.Semaphore(max(2, 2 * (os.cpu_count() or 1)))
+
+    async def start(self, message: Start, person: Person, settings: Settings) -> Entry:
+        """A new server that answers, warm if that can be. Raises Refusal, OSError."""
+        folder = await asyncio.to_thread(folders.for_person, settings, person)
+        private = None
+        if settings.private is not None and await self._machine.can_be_apart(settings.private):
+            private = await asyncio.to_thread(folders.private_for, settings.private, person)
+        allowed = await accounts.ask(_allowed, person, settings)
+        held = await self._machine.limited(settings)
+        processes_ = None if "tasks" in held else allowed.tasks
+        plan = spawn.plan(message, person, settings, folder, private, allowed, processes_, self._files)
+        output = None if settings.log_dir is None else folders.open_log(settings.log_dir, person.name)
+        try:
+            async with self._turns:
+                nursery = None if self._nurseries is None else self._nurseries.get(SERVERS, settings)
+                if nursery is not None:
+                    try:
+                        return await self._one(await spawn.warm(nursery), plan, person, message, settings, output)
+                    except spawn.NoServer as reason:
+                        log.warning("%s/%s starts cold: %s", person.name, message.server, reason)
+                elif settings.nurseries:
+                    log.info("%s/%s starts cold: the nursery is not there yet", person.name, message.server)
+                return await self._one(spawn.cold(settings, output), plan, person, message, settings, output)
+        finally:
+            if output is not None:
+                os.close(output)
+
+    async def _one(
+        self, seat: Seat, plan: Plan, person: Person, message: Start, settings: Settings, output: int | None
+    ) -> Entry:
+        """One process that waits for its order becomes a server that answers. Raises Refusal, NoServer."""
+        seen = processes.see(seat.pid)
+        entry = Entry(
+            user=person.name,
+            server=message.server,
+            uid=person.uid,
+            pid=seat.pid,
+            starttime=seen.process.starttime if seen is not None else 0,
+            boot=processes.boot_id(),
+            since=time.time(),
+            socket=str(plan.socket),
+            scope=None,
+            marker=plan.marker,
+        )
+        cage = cgroups.Cage("none")
+        try:
+            # Remembered before the child has its order: a warden that dies now leaves a child that hears the end of its
+            # connection and ends, never a server that nobody knows.
+            self._registry.write(entry)
+            cage = await self._cage(plan, person, seat.pid, settings)
+            entry = replace(entry, scope=cage.scope, kind=cage.kind, paths=cage.paths)
+            self._registry.write(entry)
+            await spawn.give(seat, plan.order, output)
+        except BaseException as error:
+            seat.talk.close()
+            if seat.nursery is not None:
+                seat.nursery.forget(seat.pid)
+            processes.send(entry.process, signal.SIGKILL)
+            if seat.process is not None:
+                await asyncio.to_thread(seat.process.wait)
+            await cgroups.remove(cage)
+            self._registry.remove(entry)
+            log.warning("starting %s/%s: %s", *entry.key, error)
+            raise
+        audit = processes.audit_session(seat.pid)
+        if audit is not None and audit != processes.audit_session(os.getpid()):  # else the child could not begin one
+            entry = replace(entry, audit=audit)
+            self._registry.write(entry)
+        running = Running(entry, seat.process, seat.nursery)
+        self._begun(running)
+        begun = time.monotonic()
+        fault = await spawn.answers(seat, _ANSWERS)
+        if fault is not None and await within(running.ended, _DYING):
+            await within(running.swept, SWEEP)
+            sentence = fault or "the server ended before it answered; its log says why"
+            raise (spawn.NoServer if seat.nursery is not None else _start_failed)(sentence)
+        how = "cold" if seat.nursery is None else "warm"
+        what = "answers" if fault is None else "does not answer yet"
+        took = time.monotonic() - begun
+        log.info("started the server %s/%s, pid %d, %s: %s after %.2f s", *entry.key, entry.pid, how, what, took)
+        return entry
+
+    async def _cage(self, plan: Plan, person: Person, pid: int, settings: Settings) -> cgroups.Cage:
+        """Where the limits hold. A server is not started without those that this machine can hold."""
+        kind = await self._machine.kind(settings)
+        try:
+            return await cgroups.put(
+                kind,
+                scope=plan.scope,
+                slice_=settings.slice,
+                description=f"manylab server of {person.name}",
+                pid=pid,
+                limits=plan.limits,
+            )
+        except OSError as error:
+            raise Refusal("start-failed", f"the server's limits could not be set: {error}") from None
+
+
+def _start_failed(sentence: str) -> Refusal:
+    return Refusal("start-failed", sentence)
+
+
+def _allowed(person: Person, settings: Settings) -> Limits:
+    usual = Limits(settings.memory, settings.cpu, settings.tasks)
+    groups = accounts.among(person, settings.limits.get("groups", {}))
+    return limits.resolve(settings.limits, usual, person.name, groups)

@@ -1,0 +1,87 @@
+"""What the warden remembers of a nursery's children: how those ended that became servers, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from manylab.warden.accounts import Person
+from manylab.warden.cgroups import Limits
+from manylab.warden.messages import Start
+from manylab.warden.nurseries import Nursery
+from manylab.warden.settings import Nursery as Spec
+from manylab.warden.spawn import Plan, Seat
+from manylab.warden.starts import Starts
+from manylab.warden.talk import Talk
+
+ALICE = Person("alice", 1000, 1000, (1000,), "/home/alice", "/bin/sh")
+
+
+@contextlib.contextmanager
+def nursery():
+    """A nursery, and its process's end of the line to the warden."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    made = Nursery(Spec("server", "server", ("/bin/true",), ()), Path("/nonexistent/nursery.sock"))
+    made.listen(ours)
+    try:
+        yield made, theirs
+    finally:
+        theirs.close()
+        while not made.ended.is_set():
+            made._hear()
+
+
+async def told(theirs: socket.socket, *messages: dict[str, object]) -> None:
+    """Say this to the warden."""
+    theirs.setblocking(False)
+    for message in messages:
+        await asyncio.get_running_loop().sock_sendall(theirs, json.dumps(message).encode())
+
+
+def test_how_a_server_ended_is_known_and_how_kernels_ended_is_not_kept():
+    async def scenario():
+        with nursery() as (one, theirs):
+            one.expect(7)
+            kernels = [{"exit": pid, "status": 0} for pid in range(1000, 1100)]
+            await told(theirs, *kernels, {"exit": 7, "status": -9}, {"ready": True})
+            await one.ready.wait()
+            return await one.exit_of(7), await one.exit_of(7), [await one.exit_of(pid) for pid in range(1000, 1100)]
+
+    assert asyncio.run(scenario()) == (-9, None, [None] * 100)
+
+
+def test_a_start_that_fails_is_not_waited_for():
+    class Full:
+        """A registry on a disk without room."""
+
+        def write(self, entry):
+            raise OSError(28, "No space left on device")
+
+        def remove(self, entry):
+            pass
+
+    async def scenario():
+        ours, theirs = socket.socketpair()
+        with nursery() as (one, line), theirs, subprocess.Popen(["sleep", "1000"]) as child:
+            one.expect(child.pid)
+            starts = Starts(Full(), None, 1024, lambda running: None)
+            seat = Seat(child.pid, Talk(ours), nursery=one)
+            plan = Plan({}, Path("/run/x.sock"), "x.scope", "mark", Limits())
+            try:
+                with pytest.raises(OSError, match="No space"):
+                    await starts._one(seat, plan, ALICE, Start("alice", "", {}), None, None)
+                await asyncio.to_thread(child.wait, 10)
+            finally:
+                child.kill()
+            await told(line, {"exit": child.pid, "status": -9}, {"ready": True})
+            await one.ready.wait()
+            assert theirs.recv(1) == b""  # the child hears that there will be no order
+            return child.returncode, await one.exit_of(child.pid)
+
+    assert asyncio.run(scenario()) == (-9, None)
