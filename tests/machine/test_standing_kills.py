@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ from support.site import Site
 PASSWORD = "wonderland 1865"
 TIMES = 20
 PARTS = ("hub", "proxy", "warden")
+NURSERY = re.compile(r"manylab\.warm\.nursery|warm/nursery\.py")
+NURSERIES = 2  # for servers, and for the kernels of the one environment
 SUPERVISOR = "/run/manylab/supervisor/supervisor.json"
 
 
@@ -93,9 +96,25 @@ def programs(site: Site) -> Counter[str]:
     found: Counter[str] = Counter()
     for process in site.machine.processes():
         line = " ".join(process.argv)
-        for name in ("manylab.hub ", "manylab.warden ", "configurable-http-proxy", "manylab.supervise", "manylab.lab"):
+        for name in (
+            "manylab.hub ",
+            "manylab.warden ",
+            "configurable-http-proxy",
+            "manylab.supervise",
+            "-m manylab.lab",
+        ):
             found[name.strip()] += name in line + " "
     return found
+
+
+def idle_nurseries(site: Site) -> list[str]:
+    """Command lines of nurseries without a child. One whose warden was killed goes on while people's servers and
+    kernels, which are its children, do.
+    """
+    running = site.machine.processes()
+    parents = {process.parent for process in running}
+    lines = [(process.pid, " ".join(process.argv)) for process in running]
+    return [line for pid, line in lines if pid not in parents and NURSERY.search(line)]
 
 
 def test_hub_proxy_and_warden_are_killed_twenty_times_each_and_it_serves_again(site, people, capsys):
@@ -109,6 +128,7 @@ def test_hub_proxy_and_warden_are_killed_twenty_times_each_and_it_serves_again(s
             everything_is_well(site, people)
         slowest = max(slowest, time.monotonic() - began)
     assert programs(site) == before, "no second copies"
+    wait_until(lambda: len(idle_nurseries(site)) <= NURSERIES, 30, lambda: "\n".join(idle_nurseries(site)))
     assert {server["user"] for server in ask(site, "status")["servers"]} == {"alice", "bob"}
     with capsys.disabled():
         print(f"\n{site.machine.init}: the slowest round of three kills took {slowest:.1f} s")

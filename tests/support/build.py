@@ -30,8 +30,8 @@ cd /opt/manylab/envs
 rm -rf hub server
 rm -rf /var/lib/manylab /etc/manylab /run/manylab /var/log/manylab {CHECKOUT}
 rm -f /etc/pam.d/manylab /etc/profile.d/manylab.sh /usr/local/bin/manylab
-for name in manylab manylab-proxy; do userdel "$name" 2>/dev/null || true; groupdel "$name" 2>/dev/null || true; done
-groupdel manylab-hub 2>/dev/null || true
+for name in $(grep -o '^manylab[^:]*' /etc/passwd); do userdel "$name"; done
+for name in $(grep -o '^manylab[^:]*' /etc/group); do groupdel "$name"; done
 """
 
 
