@@ -56,6 +56,19 @@ def test_how_a_server_ended_is_known_and_how_kernels_ended_is_not_kept():
     assert asyncio.run(scenario()) == (-9, None, [None] * 100)
 
 
+def test_what_a_killed_nursery_left_is_removed_by_the_next_of_its_name_alone(tmp_path):
+    for name in (".server-0123abcd.d", ".server-two-0123abcd.d", ".server-0123abcd"):
+        (tmp_path / name / "r-1").mkdir(parents=True)
+    made = Nursery(Spec("server", "server", ("/bin/true",), ()), tmp_path / ".server-89abcdef")
+    scratch = made._make_scratch(0, 0)
+    assert scratch.stat().st_mode & 0o777 == 0o700
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".server-0123abcd",
+        ".server-89abcdef.d",
+        ".server-two-0123abcd.d",
+    ]
+
+
 def test_a_start_that_fails_is_not_waited_for():
     class Full:
         """A registry on a disk without room."""

@@ -19,7 +19,6 @@ import os
 import shutil
 import signal
 import sys
-import tempfile
 import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -38,7 +37,7 @@ from tornado.web import RequestHandler
 from traitlets.config import SingletonConfigurable
 
 from manylab.lab import audience, known, server
-from manylab.warm import pages
+from manylab.warm import pages, scratch
 
 # Imported by a server only when it first needs them: a kernel's start, a notebook's, a terminal's.
 LATE = (
@@ -83,7 +82,7 @@ def rehearse() -> None:
 
 
 def _rehearse() -> None:
-    folder = Path(tempfile.mkdtemp(prefix="manylab-rehearsal-"))
+    folder = scratch.new()
     try:
         with as_it_was(), unpatched():
             loop = ensure_event_loop()

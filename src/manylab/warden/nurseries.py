@@ -8,7 +8,9 @@ import json
 import logging
 import os
 import pwd
+import re
 import secrets
+import shutil
 import socket
 import subprocess
 from collections.abc import Coroutine
@@ -18,6 +20,7 @@ from typing import Any, Final
 from manylab.warden import folders
 from manylab.warden.settings import Nursery as Spec
 from manylab.warden.settings import Settings
+from manylab.warm.scratch import VARIABLE as SCRATCH
 
 log = logging.getLogger("manylab.warden")
 
@@ -58,6 +61,7 @@ class Nursery:
         try:
             self._bind(listener)
             uid, gid = _account(settings)
+            scratch = self._make_scratch(uid, gid)
             trusted = os.geteuid() if self.spec.kind == "server" else None
             said = {
                 "name": self.spec.name,
@@ -76,7 +80,7 @@ class Nursery:
                 stdout=2,
                 stderr=2,
                 cwd="/",
-                env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", **dict(self.spec.environment)},
+                env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", SCRATCH: str(scratch)} | dict(self.spec.environment),
                 pass_fds=(listener.fileno(), theirs.fileno()),
                 start_new_session=True,
             )
@@ -104,6 +108,17 @@ class Nursery:
             os.umask(before)
         # Kernels are asked for by people's servers; who may have one is decided by what the kernel says of the peer.
         self.path.chmod(0o600 if self.spec.kind == "server" else 0o666)
+
+    def _make_scratch(self, uid: int, gid: int) -> Path:
+        """Where the process may write while it gets ready; removes what others of its name, who were killed, left."""
+        for left in self.path.parent.glob(".*.d"):
+            if re.fullmatch(rf"\.{re.escape(self.spec.name)}-[0-9a-f]{{8}}\.d", left.name):
+                shutil.rmtree(left, ignore_errors=True)
+        scratch = self.path.with_name(self.path.name + ".d")
+        scratch.mkdir(mode=0o700)
+        if uid != 0:
+            os.chown(scratch, uid, gid)
+        return scratch
 
     def _hear(self) -> None:
         assert self._control is not None

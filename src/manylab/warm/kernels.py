@@ -10,7 +10,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import traceback
 import types
 from collections.abc import Iterable, Mapping
@@ -26,6 +25,7 @@ from manylab.warm import (
     libraries,
     process,
     renewal,
+    scratch,
     takeover,
     traces,
     variables,
@@ -122,7 +122,7 @@ def _ask_python(code: str) -> str:
 @contextlib.contextmanager
 def _scratch() -> Any:
     """Surroundings for imports that write into a home, and for libraries that would start threads."""
-    folder = tempfile.mkdtemp(prefix="manylab-nursery-")
+    folder = str(scratch.new())
     before = dict(os.environ)
     os.environ.update({"HOME": folder, "MPLCONFIGDIR": folder, "OPENBLAS_NUM_THREADS": "1"})
     try:
