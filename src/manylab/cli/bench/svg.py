@@ -77,7 +77,7 @@ def footnotes(report: Report) -> list[str]:
     many = f" {repeats} measurements" if repeats > 1 else ""
     lines = [
         f"{report.when[:10]}, {machine_line(report.machine)}",
-        f"{read}{many}. Each group has its own scale, from 0. "
+        f"{read}{many}. Each group has its own scale, from 0.",
         f"In brackets: how many times better {report.sides[0].title} is.",
     ]
     lines += less_often(report)
@@ -125,7 +125,7 @@ def _is_dot(sample: Sample, side: SideInfo, metric: Metric) -> bool:
 def _why(found: Summary) -> str:
     failed = f"failed {found.lost} of {found.lost + found.n} times" if found.lost else ""
     why = found.failures[0] if found.failures else ""
-    return (f"{failed}: {why}" if failed and why else failed or why)[:90]
+    return (f"{failed}: {why}" if failed and why else failed or why)[:72]
 
 
 def _text(left: float, top: float, text: str, kind: str, anchor: str = "start") -> str:
