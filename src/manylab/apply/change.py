@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import manylab
-from manylab.apply import generations, health
+from manylab.apply import garbage, generations, health
 from manylab.apply.converge import converge, leftovers, plan
 from manylab.apply.generations import Generation
-from manylab.apply.site import Site, look, solve_missing
+from manylab.apply.site import Site, keep_locks, look, of_generation, solve_missing
 from manylab.base.errors import ManylabError, Unhealthy
 from manylab.base.layout import Layout
-from manylab.config.load import read
 from manylab.model.resources import Environment, File, Link, Resource, Service
 from manylab.plan.diff import Change
 from manylab.system import environments, supervisor
@@ -58,8 +58,9 @@ def apply_site(site: Site, say: Say, *, summary: str = "", start: bool = True, r
     start: start and restart services, and look whether the site answers; without it only what they read is made.
     Raises what the failed step raises; what was in use before is still in use then, or is put back.
     """
-    if solve_missing(site, say):
-        site = _look_again(site)
+    solved = solve_missing(site, say)
+    if solved:
+        site = _look_again(site, solved)
     before = generations.current(site.layout)
     wanted = [item.path for item in site.resources if isinstance(item, Environment)]
     environments.sweep(site.layout.envs, wanted)
@@ -82,6 +83,7 @@ def apply_site(site: Site, say: Say, *, summary: str = "", start: bool = True, r
             hint="see 'manylab logs'; manylab.toml is as you wrote it: correct it and run 'manylab apply', or have it "
             "put back by 'manylab rollback'",
         ) from error
+    keep_locks(site)
     recorded = None
     if record and (before is None or before.digest != site.digest):
         recorded = generations.record(
@@ -94,14 +96,17 @@ def apply_site(site: Site, say: Say, *, summary: str = "", start: bool = True, r
             locks=site.locks,
             resources=site.resources,
         )
+    if any(change.key.startswith("environment ") for change in changes):
+        garbage.collect_quietly(site, say)
     return Outcome(tuple(changes), recorded, site)
 
 
-def _look_again(site: Site) -> Site:
+def _look_again(site: Site, solved: Mapping[str, str]) -> Site:
     """The same site after its locks have been solved."""
     return look(
         site.layout,
         text=site.config_text,
+        locks={**site.locks, **solved},
         source_digest=site.facts.source_digest,
         service=site.facts.service,
         operator=site.facts.operator,
@@ -120,37 +125,14 @@ def generations_paths(site: Site) -> list[str]:
     return [str(item.path) for item in site.resources if isinstance(item, File | Link)]
 
 
-def of_generation(layout: Layout, generation: Generation) -> Site:
-    """The site as an earlier generation had it: its configuration, its locks, its own code of manylab if that is
-    still there.
-    """
-    locks = generation.locks()
-    old = look(layout, text=generation.config_text, locks=locks, source_digest=generation.source_digest)
-    hub = next((item for item in old.resources if isinstance(item, Environment) and item.name == "hub"), None)
-    if hub is not None and not (hub.path / environments.MARKER).exists():
-        # The environment with that code was removed; the code that runs now can be put in its place, that one cannot.
-        return look(layout, text=generation.config_text, locks=locks)
-    return old
-
-
 def rollback(layout: Layout, number: int | None, say: Say) -> Outcome:
     """Go back to a generation: configuration, rendered files and environments. Accounts and homes are never touched."""
-    wanted = generations.find(layout, number) if number is not None else _last_good(layout)
+    wanted = generations.find(layout, number) if number is not None else garbage.last_good(layout)
     site = of_generation(layout, wanted)
     # Written first: should this be interrupted, `apply` goes on towards the same state.
     write_file(layout.config_file, wanted.config_text, 0o600)
+    keep_locks(site)
     return apply_site(site, say, summary=f"rollback to {wanted.number}: {wanted.summary}")
-
-
-def _last_good(layout: Layout) -> Generation:
-    """What `rollback` without a number means.
-
-    The generation in use when manylab.toml has since been edited (and perhaps refused by `apply`), else the one before.
-    """
-    now = generations.current(layout)
-    if now is not None and layout.config_file.exists() and read(layout.config_file) != now.config_text:
-        return now
-    return generations.find(layout, None)
 
 
 def _summary(changes: list[Change]) -> str:

@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from manylab.apply import generations
+from manylab.apply.generations import Generation
 from manylab.base.errors import Unsupported
 from manylab.base.layout import Layout
 from manylab.config import example
@@ -20,25 +21,26 @@ from manylab.model import environments as model_environments
 from manylab.model import site as model_site
 from manylab.model.environments import Request
 from manylab.model.facts import Facts
-from manylab.model.resources import Resource
+from manylab.model.resources import Environment, Resource
 from manylab.system import facts as system_facts
 from manylab.system import locks as system_locks
 from manylab.system import registries, tls
-from manylab.system.environments import Say, solve
+from manylab.system.environments import MARKER, Say, solve
 
 
 @dataclass(frozen=True)
 class Site:
     """A site, ready to be compared with the machine.
 
-    locks: by environment. unsolved: environments whose packages have not been solved yet; their resources are missing
-    from `resources`.
+    asked: what is asked for in each environment. locks: by environment. unsolved: environments whose packages have not
+    been solved yet; their resources are missing from `resources`.
     """
 
     layout: Layout
     config: Config
     config_text: str
     facts: Facts
+    asked: tuple[Request, ...]
     locks: Mapping[str, str]
     unsolved: tuple[Request, ...]
     resources: tuple[Resource, ...]
@@ -107,7 +109,7 @@ def look(
         if request.name in known
     )
     resources = model_site.build(config, facts, layout, built)
-    return Site(layout, config, text, facts, known, tuple(unsolved), resources)
+    return Site(layout, config, text, facts, asked, known, tuple(unsolved), resources)
 
 
 def check_socket_paths(layout: Layout, facts: Facts, config: Config) -> None:
@@ -121,18 +123,46 @@ def check_socket_paths(layout: Layout, facts: Facts, config: Config) -> None:
         )
 
 
-def solve_missing(site: Site, say: Say) -> bool:
-    """Solve what has no lock yet and keep it. Returns whether there was anything; then `look` again."""
+def solve_missing(site: Site, say: Say) -> dict[str, str]:
+    """Solve what has no lock yet: the locks, by environment. Nothing is kept; that is done when they are in use."""
+    return {request.name: solve_one(site, request, say) for request in site.unsolved}
+
+
+def solve_one(site: Site, request: Request, say: Say, *, afresh: bool = False, upgrade: Sequence[str] = ()) -> str:
+    """A new lock for a request, as near to what is in use as it allows.
+
+    afresh: the newest of everything instead. upgrade: packages for which what is in use does not count.
+    """
     before = generations.current(site.layout)
     known = before.locks() if before is not None else {}
-    for request in site.unsolved:
-        lock = solve(
-            request.requirements,
-            prefer=known.get(request.name, system_locks.shipped(model_environments.SCIENTIFIC)),
-            python=request.python.path,
-            cache=site.layout.cache,
-            network=site.network,
-            say=say,
-        )
-        system_locks.keep(site.layout, request, lock)
-    return bool(site.unsolved)
+    near = site.locks.get(request.name) or known.get(request.name)
+    return solve(
+        request.requirements,
+        prefer="" if afresh else near or system_locks.shipped(model_environments.SCIENTIFIC),
+        upgrade=upgrade,
+        python=request.python.path,
+        cache=site.layout.cache,
+        network=site.network,
+        say=say,
+    )
+
+
+def keep_locks(site: Site) -> None:
+    """Remember the locks of a site, so that its requests give the same environments from now on."""
+    for request in site.asked:
+        lock = site.locks.get(request.name)
+        if lock is not None and lock != system_locks.find(site.layout, request):
+            system_locks.keep(site.layout, request, lock)
+
+
+def of_generation(layout: Layout, generation: Generation) -> Site:
+    """The site as an earlier generation had it: its configuration, its locks, its own code of manylab if that is
+    still there.
+    """
+    locks = generation.locks()
+    old = look(layout, text=generation.config_text, locks=locks, source_digest=generation.source_digest)
+    hub = next((item for item in old.resources if isinstance(item, Environment) and item.name == "hub"), None)
+    if hub is not None and not (hub.path / MARKER).exists():
+        # The environment with that code was removed; the code that runs now can be put in its place, that one cannot.
+        return look(layout, text=generation.config_text, locks=locks)
+    return old

@@ -81,6 +81,12 @@ class DownloadFailed(ManylabError):
     code = "E-DOWNLOAD"
 
 
+class AdvisoriesUnavailable(ManylabError):
+    """Where known vulnerabilities are listed could not be reached, so nothing is known about these packages."""
+
+    code = "E-ADVISORIES"
+
+
 class DiskFull(ManylabError):
     """No space is left where something has to be written; what was there before still is."""
 

@@ -1,23 +1,25 @@
-"""env list, show, add, remove: the packages of kernels and terminals."""
+"""env list, show, add, remove, build: the packages of kernels and terminals."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
-from manylab.apply import change
+from manylab.apply import packages
 from manylab.apply.change import Outcome
-from manylab.apply.site import Site, look
+from manylab.apply.packages import Newer
+from manylab.apply.site import Site, config_text, look
 from manylab.base.errors import NotFound
 from manylab.cli.app import JsonOption, app, command
 from manylab.cli.context import Context, make_context
 from manylab.cli.result import Progress, Result
 from manylab.cli.site_commands import LOCK_WAIT, WaitOption, changing, outcome_result
-from manylab.config import edit
+from manylab.config.packages import name as package_name
 from manylab.model.resources import Environment
-from manylab.system.files import write_file
+from manylab.plan.packages import Moved, in_words, versions
+from manylab.system.environments import record
 
 env_app = typer.Typer(no_args_is_help=True, help="Environments: the Python and the packages that people's kernels use.")
 app.add_typer(env_app, name="env")
@@ -26,35 +28,42 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The environme
 PackagesArgument = Annotated[
     list[str], typer.Argument(metavar="PACKAGE...", help="As pip would take them: polars, 'numpy>=2'.")
 ]
+UpgradeOption = Annotated[bool, typer.Option("--upgrade", help="Take the newest of everything that may be.")]
+UpgradePackageOption = Annotated[
+    list[str] | None, typer.Option("--upgrade-package", help="Take the newest of this package; may be given again.")
+]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show the difference, and change nothing.")]
 
 
-def _site(as_json: bool) -> tuple[Context, Site]:
+def site_of(as_json: bool) -> tuple[Context, Site]:
+    """What every command about environments starts from."""
     context = make_context(as_json)
     if context.layout.system:
         context.need_root("this")
     return context, look(context.layout)
 
 
+def megabytes(size: int) -> str:
+    """Bytes as people read them: "14.1 MB"."""
+    return f"{size / 1e6:.1f} MB" if size < 1e9 else f"{size / 1e9:.2f} GB"
+
+
 def _environments(site: Site) -> dict[str, Environment]:
     return {item.name: item for item in site.resources if isinstance(item, Environment)}
 
 
-def _packages(lock: str) -> dict[str, str]:
-    """Name -> version of everything in a lock; of several for different Pythons, the first."""
-    found: dict[str, str] = {}
-    for name, version in re.findall(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", lock, re.MULTILINE):
-        found.setdefault(name.lower(), version)
-    return found
-
-
-_EMPTY: dict[str, object] = {"name": "", "generation": "", "packages": 0, "python": "", "path": "", "built": False}
+_EMPTY: dict[str, object] = {
+    "name": "", "number": None, "generation": "", "packages": 0, "python": "", "path": "", "built": False,
+}  # fmt: skip
 
 
 def _row(env: Environment) -> dict[str, object]:
+    built = record.read(env.path)
     return {
         "name": env.name,
+        "number": built.number if built is not None else None,
         "generation": env.digest,
-        "packages": len(_packages(env.lock)),
+        "packages": len(versions(env.lock)),
         "python": env.python_minor,
         "path": str(env.path),
         "built": env.path.exists(),
@@ -63,101 +72,143 @@ def _row(env: Environment) -> dict[str, object]:
 
 @command(env_app, "list", example="sudo manylab env list")
 def list_(as_json: JsonOption = False) -> Result:
-    """List the environments, manylab's own included."""
-    _, site = _site(as_json)
-    found = _environments(site)
-    rows = [_row(env) for env in found.values()]
+    """List the environments, manylab's own included, with the generation that each uses."""
+    _, site = site_of(as_json)
+    rows = [_row(env) for env in _environments(site).values()]
     rows += [{**_EMPTY, "name": asked.name, "python": asked.python.minor} for asked in site.unsolved]
-    lines = [f"{'NAME':<16} {'PYTHON':<7} {'PACKAGES':<9} {'GENERATION':<13} BUILT"]
+    lines = [f"{'NAME':<16} {'PYTHON':<7} {'PACKAGES':<9} {'GENERATION':<18} BUILT"]
     for row in rows:
         built = "yes" if row["built"] else "no"
-        lines.append(f"{row['name']:<16} {row['python']:<7} {row['packages']:<9} {row['generation']:<13} {built}")
+        generation = f"{row['number']} ({row['generation']})" if row["number"] else str(row["generation"])
+        lines.append(f"{row['name']:<16} {row['python']:<7} {row['packages']:<9} {generation:<18} {built}")
     return Result({"environments": rows}, "\n".join(lines))
 
 
 @command(env_app, "show", example="sudo manylab env show default")
 def show(name: NameArgument, as_json: JsonOption = False) -> Result:
-    """Print the packages of one environment with their versions."""
-    _, site = _site(as_json)
+    """Print the packages of one environment with their versions, and what one should know of them."""
+    _, site = site_of(as_json)
     found = _environments(site).get(name)
     if found is None:
         raise NotFound(
             f"there is no environment {name!r}, or it has not been built", hint="'manylab env list' shows them"
         )
-    packages = _packages(found.lock)
-    text = "\n".join(f"{package}=={version}" for package, version in sorted(packages.items()))
+    locked = versions(found.lock)
+    built = record.read(found.path)
+    notes = list(built.report) if built is not None else []
+    lines = [f"{package}=={version}" for package, version in sorted(locked.items())]
     return Result(
         {
             "name": name,
             "generation": found.digest,
+            "number": built.number if built is not None else None,
             "python": found.python_minor,
             "path": str(found.path),
-            "packages": packages,
+            "bytes": built.size if built is not None else None,
+            "tested": list(built.tested) if built is not None else [],
+            "notes": notes,
+            "packages": locked,
         },
-        text,
+        "\n".join([*lines, *(f"# {note}" for note in notes)]),
     )
 
 
-def _edit(as_json: bool, name: str, packages: list[str], adding: bool, wait: float) -> Result:
-    context, site = _site(as_json)
-    if name not in site.config.envs and not adding:
-        raise NotFound(f"there is no environment {name!r}", hint="'manylab env list' shows them")
-    text = site.config_text
-    if name not in site.config.envs:
-        text = edit.add_environment(text, name)
-        text = edit.set_value(text, f"envs.{name}.packages", "[]")
-    for package in packages:
-        text = (edit.add_to_list if adding else edit.remove_from_list)(text, f"envs.{name}.packages", package)
-    before = _packages(site.locks.get(name, ""))
+def _change(
+    as_json: bool, edited: Callable[[str], str], name: str, newer: Newer, *, summary: str, dry_run: bool, wait: float
+) -> Result:
+    """Solve, show, build, try, switch, write down. edited: manylab.toml as it is -> as it is wanted."""
+    context = make_context(as_json)
+    layout = context.layout
+    if layout.system:
+        context.need_root("this")
+    text = edited(config_text(layout))
+    if dry_run:
+        with Progress() as progress:
+            site = packages.prepared(layout, text, name, newer, progress.say)
+        return _shown(packages.moved(layout, site, name), packages.sizes(layout, name), {}, name, dry_run)
+    shown: list[tuple[tuple[Moved, ...], dict[str, int]]] = []
 
     def act(progress: Progress) -> Outcome:
-        # Written down after it is known to work: an unsolvable or broken request leaves the file as it was.
-        wanted = look(context.layout, text=text)
-        outcome = change.apply_site(
-            wanted, progress.say, summary=f"env {'add' if adding else 'remove'} {name} {' '.join(packages)}"
-        )
-        write_file(context.layout.config_file, text, 0o600)
-        return outcome
+        # Read again: somebody else may have changed it while this waited.
+        site = packages.prepared(layout, edited(config_text(layout)), name, newer, progress.say)
+        shown.append((packages.moved(layout, site, name), packages.sizes(layout, name)))
+        return packages.switch(layout, site, summary, progress.say)
 
     outcome = changing(context, wait, act)
-    after = _packages(outcome.site.locks.get(name, ""))
-    moved = _difference(before, after)
-    result = outcome_result(outcome, 0.0)
-    return Result(
-        {**result.data, "packages": moved},
-        "\n".join([*(_said(item) for item in moved), f"{name} is ready; kernels that start from now on use it."]),
-    )
+    moved, before = shown[0]
+    result = _shown(moved, before, packages.sizes(layout, name), name, dry_run)
+    return Result({**outcome_result(outcome, 0.0).data, **result.data}, result.text)
 
 
-def _difference(before: dict[str, str], after: dict[str, str]) -> list[dict[str, str | None]]:
-    return [
-        {"name": name, "before": before.get(name), "after": after.get(name)}
-        for name in sorted({*before, *after})
-        if before.get(name) != after.get(name)
-    ]
+def _shown(moved: tuple[Moved, ...], before: dict[str, int], after: dict[str, int], name: str, dry_run: bool) -> Result:
+    lines = []
+    for one in moved:
+        size = after.get(one.name) if one.after is not None else before.get(one.name)
+        lines.append(in_words(one) + (f"  {megabytes(size)}" if size else ""))
+    counts = {kind: sum(one.kind == kind for one in moved) for kind in ("added", "removed", "up", "down")}
+    total = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count) or "the same packages"
+    known = sum(after.get(one.name, 0) for one in moved) - sum(before.get(one.name, 0) for one in moved)
+    if after and moved:
+        total += f", {'+' if known >= 0 else '-'}{megabytes(abs(known))}"
+    end = "Nothing was changed." if dry_run else f"{name} is ready; kernels that start from now on use it."
+    data = {"packages": [packages.as_data(one, before, after) for one in moved], "dry_run": dry_run}
+    return Result(data, "\n".join([*lines, f"{total}.", end]))
 
 
-def _said(moved: dict[str, str | None]) -> str:
-    if moved["before"] is None:
-        return f"+ {moved['name']} {moved['after']}"
-    if moved["after"] is None:
-        return f"- {moved['name']} {moved['before']}"
-    return f"~ {moved['name']} {moved['before']} -> {moved['after']}"
+def _newer(upgrade: bool, upgrade_package: list[str] | None) -> Newer:
+    return Newer(upgrade, tuple(package_name(package) for package in upgrade_package or ()))
 
 
 @command(env_app, "add", example="sudo manylab env add default polars")
 def add(
-    name: NameArgument, packages: PackagesArgument, as_json: JsonOption = False, wait: WaitOption = LOCK_WAIT
+    name: NameArgument,
+    package: PackagesArgument,
+    upgrade: UpgradeOption = False,
+    upgrade_package: UpgradePackageOption = None,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+    wait: WaitOption = LOCK_WAIT,
 ) -> Result:
     """Add packages to an environment (a new one, if there is none of that name): solved, built beside the old one,
-    then switched.
+    tried, then switched.
     """
-    return _edit(as_json, name, packages, True, wait)
+
+    def edited(text: str) -> str:
+        return packages.with_packages(text, name, add=package)
+
+    newer = _newer(upgrade, upgrade_package)
+    summary = f"env add {name} {' '.join(package)}"
+    return _change(as_json, edited, name, newer, summary=summary, dry_run=dry_run, wait=wait)
 
 
 @command(env_app, "remove", example="sudo manylab env remove default polars")
 def remove(
-    name: NameArgument, packages: PackagesArgument, as_json: JsonOption = False, wait: WaitOption = LOCK_WAIT
+    name: NameArgument,
+    package: PackagesArgument,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+    wait: WaitOption = LOCK_WAIT,
 ) -> Result:
     """Remove packages from an environment."""
-    return _edit(as_json, name, packages, False, wait)
+
+    def edited(text: str) -> str:
+        return packages.with_packages(text, name, remove=package)
+
+    summary = f"env remove {name} {' '.join(package)}"
+    return _change(as_json, edited, name, Newer(), summary=summary, dry_run=dry_run, wait=wait)
+
+
+@command(env_app, "build", example="sudo manylab env build default --upgrade")
+def build(
+    name: NameArgument,
+    upgrade: UpgradeOption = False,
+    upgrade_package: UpgradePackageOption = None,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+    wait: WaitOption = LOCK_WAIT,
+) -> Result:
+    """Make an environment as manylab.toml says, with newer packages if wanted: solved, built beside the old one,
+    tried, then switched.
+    """
+    newer = _newer(upgrade, upgrade_package)
+    return _change(as_json, str, name, newer, summary=f"env build {name}", dry_run=dry_run, wait=wait)

@@ -20,6 +20,9 @@ ADVICE = {
     "env show`, `manylab config get envs.default.packages`.",
     "E-DOWNLOAD": "Check the network, the proxy and the mirrors ([mirrors] in [settings](settings.md)), and try again: "
     "what was downloaded is kept.",
+    "E-ADVISORIES": "This says nothing about the packages, good or bad. `manylab env audit` asks the public package "
+    "index, or a mirror that has its JSON interface; set `mirrors.proxy` or `HTTPS_PROXY` where it is not reached "
+    "directly.",
     "E-DISK-FULL": "`df -h` shows which disk; `manylab doctor` names what is large. Free some space and run the same "
     "command again: nothing was lost, and what was half made is made again.",
     "E-UNHEALTHY": "The site runs as before the change. `manylab logs` says why the new one did not answer. Correct "

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
 
 from manylab.config import kinds
 from manylab.config.addresses import is_loopback
+from manylab.config.keeping import Env
 from manylab.config.kinds import Kind, thaw
 from manylab.config.limits import Limits
 from manylab.config.table import Table, section, setting
@@ -270,6 +271,7 @@ class Config(Table):
     servers: Servers = section(Servers)
     limits: Limits = section(Limits)
     envs: Environments = setting({}, doc="Environments for kernels and terminals, one table each.")
+    env: Env = section(Env)
     hub: Hub = section(Hub)
     mirrors: Mirrors = section(Mirrors)
     jupyterhub: kinds.Traits = setting(

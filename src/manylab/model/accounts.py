@@ -12,10 +12,12 @@ from manylab.model.resources import Account, Directory, Group, Resource
 HUB_ACCOUNT, HUB_GROUP = "manylab", "manylab-hub"
 PROXY_ACCOUNT, PROXY_GROUP = "manylab-proxy", "manylab-proxy"
 NURSERY_ACCOUNT, NURSERY_GROUP = "manylab-nursery", "manylab-nursery"
+# Tries new environments out: it owns nothing, and nothing of the site can be read through it.
+BUILD_ACCOUNT, BUILD_GROUP = "manylab-build", "manylab-build"
 
 # What only this site uses, and goes with it; the site's own group says who may sign in and is the site's owner's.
-OWN_ACCOUNTS = (HUB_ACCOUNT, PROXY_ACCOUNT, NURSERY_ACCOUNT)
-OWN_GROUPS = (HUB_GROUP, PROXY_GROUP, NURSERY_GROUP)
+OWN_ACCOUNTS = (HUB_ACCOUNT, PROXY_ACCOUNT, NURSERY_ACCOUNT, BUILD_ACCOUNT)
+OWN_GROUPS = (HUB_GROUP, PROXY_GROUP, NURSERY_GROUP, BUILD_GROUP)
 
 
 def owners(facts: Facts) -> tuple[tuple[str, str], tuple[str, str]]:
@@ -32,10 +34,12 @@ def accounts(config: Config, facts: Facts) -> Iterator[Resource]:
     yield Group(HUB_GROUP)
     yield Group(PROXY_GROUP)
     yield Group(NURSERY_GROUP)
+    yield Group(BUILD_GROUP)
     yield Group(str(config.people.group), system=False)
     yield Account(HUB_ACCOUNT, HUB_GROUP, (PROXY_GROUP,))
     yield Account(PROXY_ACCOUNT, PROXY_GROUP)
     yield Account(NURSERY_ACCOUNT, NURSERY_GROUP)
+    yield Account(BUILD_ACCOUNT, BUILD_GROUP)
 
 
 def run_directories(facts: Facts, layout: Layout) -> tuple[Directory, ...]:

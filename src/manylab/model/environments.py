@@ -16,7 +16,7 @@ from manylab.base.layout import Layout
 from manylab.config.schema import Config
 from manylab.config.schema import Environment as Wanted
 from manylab.model.facts import Facts, Python
-from manylab.model.resources import Environment, File, Link
+from manylab.model.resources import Asked, Environment, File, Link
 
 # Raised when environments are built differently from the same lock, so that old ones are not taken for new ones.
 FORMAT = 3
@@ -26,7 +26,7 @@ SCIENTIFIC = "scientific"
 
 # As ipykernel's own spec has it; without frozen modules the debugger sees the standard library.
 _OPTIONS = ("-Xfrozen_modules=off",)
-_KERNEL = (*_OPTIONS, "-m", "ipykernel_launcher", "-f", "{connection_file}")
+KERNEL = (*_OPTIONS, "-m", "ipykernel_launcher", "-f", "{connection_file}")
 
 # manylab's own code inside its environments. A person's server needs little of it, so that most upgrades leave their
 # environment alone.
@@ -38,12 +38,14 @@ class Request:
     """What is asked for in one environment.
 
     shipped: the lock that comes with manylab and fits, "" when it must be solved. requirements: what to solve then.
+    asked: what manylab.toml says, None for manylab's own environments.
     """
 
     name: str
     python: Python
     shipped: str
     requirements: tuple[str, ...]
+    asked: Asked | None = None
 
     @property
     def digest(self) -> str:
@@ -68,7 +70,8 @@ def requests(config: Config, facts: Facts, inputs: Mapping[str, tuple[str, ...]]
         elif not any(item.split("[")[0].startswith("ipykernel") for item in requirements):
             requirements.append("ipykernel")  # without it no kernel can start here
         shipped = SCIENTIFIC if packages == (SCIENTIFIC,) else ""
-        found.append(Request(name, _fitting(name, wanted.python, facts), shipped, tuple(requirements)))
+        asked = Asked(packages, str(wanted.python), wanted.backend)
+        found.append(Request(name, _fitting(name, wanted.python, facts), shipped, tuple(requirements), asked))
     return tuple(found)
 
 
@@ -93,7 +96,10 @@ def build(asked: Request, lock: str, facts: Facts, layout: Layout, npm: tuple[st
         facts.source_digest[own_code] if own_code else "", *(npm_here or ()),
     )  # fmt: skip
     path = layout.env(asked.name) / digest
-    return Environment(asked.name, path, digest, asked.python.path, asked.python.minor, lock, own_code, npm_here)
+    return Environment(
+        asked.name, path, digest, asked.python.path, asked.python.minor, lock, own_code, npm_here,
+        asked.requirements, asked.asked,
+    )  # fmt: skip
 
 
 def current(environment: Environment, layout: Layout) -> Link:
@@ -106,7 +112,7 @@ def kernel_spec(environment: Environment, layout: Layout) -> File:
     default = environment.name == DEFAULT
     folder = "python3" if default else f"manylab-{environment.name}"
     spec = {
-        "argv": [f"{environment.path}/bin/python", *_KERNEL],
+        "argv": [f"{environment.path}/bin/python", *KERNEL],
         "display_name": "Python 3" if default else f"Python 3 ({environment.name})",
         "language": "python",
         "metadata": {"debugger": True},

@@ -101,13 +101,27 @@ class Account:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What manylab.toml asked for in an environment: its packages, its Python and its backend, as written there."""
+
+    packages: tuple[str, ...]
+    python: str
+    backend: str
+
+    def as_data(self) -> dict[str, object]:
+        """For the record of a generation."""
+        return {"packages": list(self.packages), "python": self.python, "backend": self.backend}
+
+
+@dataclass(frozen=True)
 class Environment:
     """One generation of an environment: a folder that is complete or does not count.
 
     digest names everything that went into it. lock: the packages, each with its hashes (pip's format). python: the
     interpreter that it is made
     with, python_minor like "3.11". own_code: which packages of manylab itself go in ("*" for all). npm:
-    (package.json, package-lock.json) to install beside, with the Node that the lock brings.
+    (package.json, package-lock.json) to install beside, with the Node that the lock brings. requirements: what the
+    lock was solved from. asked: what manylab.toml said, None for manylab's own environments.
     """
 
     name: str
@@ -118,6 +132,8 @@ class Environment:
     lock: str
     own_code: tuple[str, ...] = ()
     npm: tuple[str, str] | None = None
+    requirements: tuple[str, ...] = ()
+    asked: Asked | None = None
 
     @property
     def key(self) -> str:

@@ -49,17 +49,21 @@ def solved_path(layout: Layout, asked: Request) -> Path:
 
 
 def find(layout: Layout, asked: Request) -> str | None:
-    """The lock for a request: the shipped one, the one solved earlier, or None."""
-    if asked.shipped:
-        return shipped(asked.shipped)
+    """The lock for a request: the one solved earlier, the shipped one, or None.
+
+    A site has one of its own for what also is shipped after an upgrade (`env build --upgrade`) or going back from one.
+    """
     try:
         return solved_path(layout, asked).read_text(encoding="utf-8")
     except FileNotFoundError:
-        return None
+        return shipped(asked.shipped) if asked.shipped else None
 
 
 def keep(layout: Layout, asked: Request, lock: str) -> None:
-    """Remember a solved lock, so that the same request gives the same environment from now on."""
+    """Remember a lock, so that the same request gives the same environment from now on."""
     path = solved_path(layout, asked)
+    if asked.shipped and lock == shipped(asked.shipped):
+        path.unlink(missing_ok=True)
+        return
     make_directory(Directory(path.parent))
     write_file(path, lock, 0o644)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from manylab.base.layout import Layout
+from manylab.model.accounts import BUILD_ACCOUNT
 from manylab.model.resources import Account, Directory, Environment, File, Group, Link, Resource, Secret, Service
 from manylab.system import accounts, environments, files
 from manylab.system.environments import Say
@@ -72,7 +73,9 @@ def act(want: Resource, have: Resource | None, machine: Machine) -> None:
     elif isinstance(want, Account):
         accounts.make_account(want)
     elif isinstance(want, Environment):
-        environments.build(want, cache=machine.layout.cache, network=machine.network, say=machine.say)
+        environments.build(
+            want, cache=machine.layout.cache, network=machine.network, say=machine.say, builder=BUILD_ACCOUNT
+        )
     else:
         assert machine.services is not None
         machine.services.converge(want)

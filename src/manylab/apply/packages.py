@@ -1,0 +1,156 @@
+"""What people do with one environment: other packages, newer ones, back to an earlier generation."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from manylab.apply import change
+from manylab.apply.change import Outcome
+from manylab.apply.site import Site, look, solve_one
+from manylab.base.errors import NotFound, Refused
+from manylab.base.layout import Layout
+from manylab.config import edit
+from manylab.config.values import toml
+from manylab.model.resources import Environment
+from manylab.plan.packages import Moved, difference, versions
+from manylab.system.environments import Say, record
+from manylab.system.environments.distributions import installed
+from manylab.system.environments.record import Generation
+from manylab.system.files import write_file
+
+
+@dataclass(frozen=True)
+class Newer:
+    """Which packages may become newer: all of them, or those of these names."""
+
+    all: bool = False
+    packages: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return self.all or bool(self.packages)
+
+
+def environment(site: Site, name: str) -> Environment | None:
+    """The environment of that name as it should be, None when it has yet to be solved."""
+    return next((item for item in site.resources if isinstance(item, Environment) and item.name == name), None)
+
+
+def prepared(layout: Layout, text: str, name: str, newer: Newer, say: Say) -> Site:
+    """The site as `text` has it, with this environment solved. Changes nothing.
+
+    Raises NotFound without such an environment, Refused for an upgrade of one whose lock comes with manylab, and what
+    solving raises.
+    """
+    site = look(layout, text=text)
+    request = next((one for one in site.asked if one.name == name), None)
+    if request is None:
+        raise NotFound(f"there is no environment {name!r}", hint="'manylab env list' shows them")
+    if newer and request.asked is None:
+        raise Refused(f"the packages of {name} come with manylab", hint="a newer manylab brings newer ones")
+    unknown = [package for package in newer.packages if package not in versions(site.locks.get(name, ""))]
+    if unknown and name in site.locks:
+        raise NotFound(f"{', '.join(unknown)} is not in {name}", hint=f"'manylab env show {name}' lists what is")
+    if not newer and name in site.locks:
+        return site
+    lock = solve_one(site, request, say, afresh=newer.all, upgrade=newer.packages)
+    return look(layout, text=text, locks={**site.locks, name: lock})
+
+
+def moved(layout: Layout, site: Site, name: str) -> tuple[Moved, ...]:
+    """What would be different in an environment from the generation in use."""
+    return difference(versions(lock_in_use(layout, name)), versions(site.locks.get(name, "")))
+
+
+def lock_in_use(layout: Layout, name: str) -> str:
+    """The lock of the generation that the link `current` leads to, "" without one."""
+    try:
+        return (layout.env_current(name) / record.LOCK).read_text(encoding="utf-8")
+    except OSError:
+        return ""
+
+
+def sizes(layout: Layout, name: str, digest: str = "current") -> dict[str, int]:
+    """Bytes of each package in a generation, as its own record has it."""
+    folder = layout.env(name) / digest
+    return {one.name: one.size for one in installed(folder).values()} if (folder / record.MARKER).exists() else {}
+
+
+def switch(layout: Layout, site: Site, summary: str, say: Say) -> Outcome:
+    """Build what is missing, try it, and use it; then manylab.toml is written.
+
+    Last, so that a request which cannot be had or does not work leaves the file as it was. The caller holds the
+    site's lock.
+    """
+    outcome = change.apply_site(site, say, summary=summary)
+    if not layout.config_file.exists() or layout.config_file.read_text(encoding="utf-8") != site.config_text:
+        write_file(layout.config_file, site.config_text, 0o600)
+    return outcome
+
+
+def find(layout: Layout, name: str, number: int | None) -> Generation:
+    """A generation of an environment; without a number, the one before that in use. Raises NotFound."""
+    everything = record.generations(layout.env(name))
+    now = next((one for one in everything if one.digest == record.current(layout.env(name))), None)
+    if number is None:
+        earlier = [one for one in everything if now is not None and one.number < now.number]
+        if earlier:
+            return earlier[-1]
+        raise NotFound(f"{name} has no earlier generation", hint=f"'manylab env history {name}' lists them")
+    for one in everything:
+        if one.number == number:
+            return one
+    raise NotFound(f"{name} has no generation {number}", hint=f"'manylab env history {name}' lists them")
+
+
+def going_back(layout: Layout, text: str, name: str, number: int | None) -> tuple[Generation, Site]:
+    """An earlier generation of an environment, and the site with it. Changes nothing.
+
+    Raises NotFound, and Refused where it was not written down what was asked for.
+    """
+    wanted = find(layout, name, number)
+    if wanted.asked is None:
+        raise Refused(
+            f"generation {wanted.number} of {name} cannot be asked for in manylab.toml",
+            hint="go back with the whole site: 'manylab history', 'manylab rollback N'",
+        )
+    text = _edited(text, name, wanted.asked)
+    site = look(layout, text=text, locks={name: wanted.lock})
+    return wanted, site
+
+
+def _edited(text: str, name: str, asked: dict[str, Any]) -> str:
+    """manylab.toml with what a generation was asked for; what is so already stays as it is written."""
+    text = edit.add_environment(text, name)
+    for setting in ("packages", "python", "backend"):
+        key = f"envs.{name}.{setting}"
+        if edit.get(text, key) != asked[setting]:
+            text = edit.set_value(text, key, toml(asked[setting]))
+    return text
+
+
+def with_packages(text: str, name: str, add: Sequence[str] = (), remove: Sequence[str] = ()) -> str:
+    """manylab.toml with other packages in an environment; one that is not there yet is new and has only those."""
+    if add and not _has(text, name):
+        text = edit.set_value(edit.add_environment(text, name), f"envs.{name}.packages", "[]")
+    for package in add:
+        text = edit.add_to_list(text, f"envs.{name}.packages", package)
+    for package in remove:
+        text = edit.remove_from_list(text, f"envs.{name}.packages", package)
+    return text
+
+
+def _has(text: str, name: str) -> bool:
+    try:
+        edit.get(text, f"envs.{name}.packages")
+    except NotFound:
+        return False
+    return True
+
+
+def as_data(one: Moved, before: dict[str, int], after: dict[str, int]) -> dict[str, Any]:
+    """One difference for `--json`; sizes in bytes, None where they are not known."""
+    sized = {"bytes_before": before.get(one.name), "bytes_after": after.get(one.name)}
+    return {**dataclasses.asdict(one), "kind": one.kind, **sized}

