@@ -22,8 +22,9 @@ as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root has a cage to p
 @pytest.fixture
 def builder(tmp_path) -> Builder:
     # pytest's folders are their owner's alone, and the account of the cage is somebody else.
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_uid == os.getuid() and not folder.stat().st_mode & 0o001:
+            folder.chmod(0o711)
     return Builder(tmp_path)
 
 

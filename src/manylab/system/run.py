@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from manylab.base.errors import CommandFailed
 
 # Programs are looked for here and nowhere else: root's own PATH may name folders that others can write.
 SAFE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+# Seconds between two calls of `watch`.
+_WATCH = 0.2
 
 # What decides how registries are reached; passed on to every installer, and nothing else of the caller's environment.
 NETWORK_VARIABLES = (
@@ -57,13 +61,14 @@ def run(
     check: bool = True,
     on_line: Callable[[str], None] | None = None,
     ends_with_us: bool = False,
+    watch: Callable[[], None] | None = None,
 ) -> Completed:
     """Run a program to its end.
 
     timeout: seconds, after which it is killed. umask: what it starts with; never the caller's, so that root's 077
     does not make files that people cannot read. on_line: called with each line of standard error as it comes (for
     progress). ends_with_us: the kernel kills it when this process is killed, so that it does not go on writing beside
-    the next one.
+    the next one. watch: called now and then while it runs; what it raises ends the program and is raised here.
     Raises CommandFailed when it cannot be started, takes too long, or (with `check`) ends with a status other than 0.
     """
     argv = [os.fspath(part) for part in argv]
@@ -83,7 +88,7 @@ def run(
         )
     except OSError as error:
         raise CommandFailed(f"{argv[0]} cannot be started: {error.strerror}", argv=argv) from error
-    with process:
+    with process, _watched(process, watch):
         try:
             if on_line is None:
                 out, err = process.communicate(input, timeout=timeout)
@@ -105,6 +110,35 @@ def run(
             status=done.status,
         )
     return done
+
+
+@contextlib.contextmanager
+def _watched(process: subprocess.Popen[str], watch: Callable[[], None] | None) -> Iterator[None]:
+    """Until the block ends, ask `watch` at every _WATCH seconds."""
+    if watch is None:
+        yield
+        return
+    ended = threading.Event()
+    found: list[Exception] = []
+
+    def look() -> None:
+        while not ended.wait(_WATCH):
+            try:
+                watch()
+            except Exception as error:
+                found.append(error)
+                process.kill()
+                return
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        if found:
+            raise found[0]
 
 
 def _follow(process: subprocess.Popen[str], on_line: Callable[[str], None], timeout: float) -> tuple[str, str]:

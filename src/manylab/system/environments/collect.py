@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 from collections.abc import Collection, Iterator, Sequence
@@ -82,8 +83,8 @@ def freed(going: Sequence[Generation]) -> list[Removed]:
 def collect(envs: Path, *, keep: int, needed: Collection[Path], say: Say, dry_run: bool = False) -> list[Removed]:
     """Remove the generations that nobody needs. Returns them.
 
-    Each is renamed first: then nobody can come to use it any more, and who came meanwhile is seen, and it is put
-    back. An interrupted run is finished by `sweep`.
+    Each is renamed first (where the file system can): then nobody can come to use it any more, and who came meanwhile
+    is seen, and it is put back. An interrupted run is finished by `sweep`.
     """
     candidates = unneeded(envs, keep=keep, needed=needed)
     busy = use.users([one.path for one in candidates]) if candidates else {}
@@ -93,15 +94,28 @@ def collect(envs: Path, *, keep: int, needed: Collection[Path], say: Say, dry_ru
     removed = []
     for one in going:
         path = one.generation.path
-        aside = path.with_name(GONE + path.name)
-        path.rename(aside)
+        aside = _moved_aside(path)
         if _anybody(aside, path):
-            aside.rename(path)
+            if aside != path:
+                aside.rename(path)
             continue
         say(f"remove generation {one.generation.number or path.name} of {one.environment}")
         _remove(aside)
         removed.append(one)
     return removed
+
+
+def _moved_aside(path: Path) -> Path:
+    """Where the folder is from now on: under another name, or where it was if that cannot be done."""
+    aside = path.with_name(GONE + path.name)
+    try:
+        path.rename(aside)
+    except OSError as error:
+        # overlayfs does not rename folders of a lower layer: a container whose image was made with the environment.
+        if error.errno != errno.EXDEV:
+            raise
+        return path
+    return aside
 
 
 def _anybody(*folders: Path) -> bool:

@@ -17,6 +17,9 @@ BUILD_TIMEOUT = 2 * 3600.0
 
 WHEELS_ONLY = ("--only-binary", ":all:")
 
+# Bytes of a disk that no installer may take, or a fiftieth where that is less.
+_KEEP_FREE = 256 << 20
+
 _NETWORK_TROUBLE = re.compile(
     r"error sending request|dns error|Failed to fetch|Connection refused|timed out|tls handshake|certificate"
     r"|ENOTFOUND|ECONNREFUSED|EAI_AGAIN|ETIMEDOUT|Could not connect|Network is unreachable",
@@ -76,17 +79,42 @@ def uv(arguments: Sequence[str], cache: Path, network: dict[str, str], say: Say,
         if not line.lstrip().startswith(("+ ", "- ", "Using Python")):
             say(line.strip())
 
+    folder = cache / "uv"
+    folder.mkdir(parents=True, exist_ok=True)
     try:
+        leave_room(cache)
         return run(
-            [uv_program(), *arguments, *_CONSTANT, "--cache-dir", str(cache / "uv")],
+            [uv_program(), *arguments, *_CONSTANT, "--cache-dir", str(folder)],
             timeout=BUILD_TIMEOUT,
             env=network,
             input=input,
             ends_with_us=True,
             on_line=None if input is not None else progress,
+            watch=lambda: leave_room(cache),
         ).out
     except CommandFailed as error:
+        sweep_cache(folder)
         raise explain(error) from error
+    except BaseException:
+        sweep_cache(folder)
+        raise
+
+
+def leave_room(folder: Path) -> None:
+    """Raises DiskFull while there is still some room: people's work is on the same disk more often than not."""
+    disk = shutil.disk_usage(folder)
+    keep = min(_KEEP_FREE, disk.total // 50)
+    if disk.free < keep:
+        raise disk_full(f"less than {keep >> 20} MB are free where {folder} is")
+
+
+def sweep_cache(uv_cache: Path) -> None:
+    """Remove what a uv that was ended has half downloaded or unpacked; the caller knows that none runs."""
+    for path in (*uv_cache.glob(".tmp*"), *uv_cache.glob("*/.tmp*")):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def is_disk_full(text: str) -> bool:
