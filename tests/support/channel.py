@@ -134,20 +134,21 @@ def _tar(members: Mapping[str, bytes | Link]) -> bytes:
     return out.getvalue()
 
 
-def stand_in_python(version: str = f"{PYTHON}.99", **more: Any) -> Package:
+def stand_in_python(version: str = f"{PYTHON}.99", *, real: Path | None = None, **more: Any) -> Package:
     """NOT conda's Python, which cannot be had without internet, but a stand-in.
 
-    A script that runs the interpreter of these tests as if it stood in the prefix (as a venv does, by pyvenv.cfg): it
-    finds the prefix's modules and is told its own name.
+    A script that runs an interpreter (`real`, or that of these tests) as if it stood in the prefix, as a venv does by
+    pyvenv.cfg: it finds the prefix's modules and is told its own name.
     """
-    real = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
-    script = f'#!/bin/bash\nexec -a "{PLACEHOLDER}/bin/python{PYTHON}" "{real}" "$@"\n'
+    real = real or Path(getattr(sys, "_base_executable", sys.executable)).resolve()
+    minor = ".".join(version.split(".")[:2])
+    script = f'#!/bin/bash\nexec -a "{PLACEHOLDER}/bin/python{minor}" "{real}" "$@"\n'
     files: dict[str, bytes | Link] = {
-        f"bin/python{PYTHON}": script.encode(),
-        "bin/python3": Link(f"python{PYTHON}"),
-        "bin/python": Link(f"python{PYTHON}"),
+        f"bin/python{minor}": script.encode(),
+        "bin/python3": Link(f"python{minor}"),
+        "bin/python": Link(f"python{minor}"),
         "pyvenv.cfg": f"home = {real.parent}\ninclude-system-site-packages = false\n".encode(),
-        f"lib/python{PYTHON}/site-packages/README.txt": b"packages go here\n",
+        f"lib/python{minor}/site-packages/README.txt": b"packages go here\n",
     }
     return Package("python", version, files=files, **more)
 

@@ -80,7 +80,6 @@ BAD = [
     ("site.name", ["", "  ", "a\nb", "a\x1b[31m", 5]),
     ("site.language", ["zh", "de"]),
     ("envs.default.python", ["2.7", "3.12", ">=3.10.*", "~=3", "", ">=3.10;x", "python3", "pypy", "--x"]),
-    ("envs.default.backend", ["conda", "pip"]),
     ("envs.default.preload", [["os; import x"], ["-m"], [""], "numpy"]),
     ("hub.db_url", ["x", "sqlite:///relative.db", "sqlite://"]),
     ("hub.packages", [["scientific"], ["-r x"]]),

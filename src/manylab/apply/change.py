@@ -34,7 +34,8 @@ class Outcome:
 
 def machine_for(site: Site, say: Say) -> Machine:
     """What observing and acting on this site need."""
-    return Machine(site.layout, manager_for(site.facts.service, site.layout), site.network, say)
+    manager = manager_for(site.facts.service, site.layout)
+    return Machine(site.layout, manager, site.network, say, site.channel_mirrors)
 
 
 def plan_changes(site: Site) -> list[Change]:

@@ -12,7 +12,7 @@ from manylab.apply.change import Outcome
 from manylab.apply.site import Site, look, solve_one
 from manylab.base.errors import NotFound, Refused
 from manylab.base.layout import Layout
-from manylab.config import edit
+from manylab.config import conda_packages, edit
 from manylab.config.values import toml
 from manylab.model.resources import Environment
 from manylab.plan.packages import Moved, difference, versions
@@ -116,18 +116,23 @@ def going_back(layout: Layout, text: str, name: str, number: int | None) -> tupl
             f"generation {wanted.number} of {name} cannot be asked for in manylab.toml",
             hint="go back with the whole site: 'manylab history', 'manylab rollback N'",
         )
-    text = _edited(text, name, wanted.asked)
+    text = edited(text, name, wanted.asked)
     site = look(layout, text=text, locks={name: wanted.lock})
     return wanted, site
 
 
-def _edited(text: str, name: str, asked: dict[str, Any]) -> str:
+def edited(text: str, name: str, asked: dict[str, Any]) -> str:
     """manylab.toml with what a generation was asked for; what is so already stays as it is written."""
     text = edit.add_environment(text, name)
-    for setting in ("packages", "python", "backend"):
+    if edit.get(text, f"envs.{name}.backend") != asked["backend"]:
+        # What one backend takes the other may not: the list is empty for the moment in which that changes.
+        text = edit.set_value(text, f"envs.{name}.packages", "[]")
+    usual = {"channels": list(conda_packages.DEFAULT_CHANNELS), "pip": []}
+    for setting in ("backend", "packages", "python", *usual):
         key = f"envs.{name}.{setting}"
-        if edit.get(text, key) != asked[setting]:
-            text = edit.set_value(text, key, toml(asked[setting]))
+        value = asked.get(setting, usual.get(setting))
+        if edit.get(text, key) != value:
+            text = edit.unset(text, key) if value == usual.get(setting) else edit.set_value(text, key, toml(value))
     return text
 
 

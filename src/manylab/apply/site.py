@@ -8,24 +8,28 @@ import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from manylab.apply import generations
 from manylab.apply.generations import Generation
-from manylab.base.errors import Unsupported
+from manylab.base.errors import NotFound, Unsupported
 from manylab.base.layout import Layout
 from manylab.config import example
 from manylab.config.load import parse, read
 from manylab.config.schema import Config
 from manylab.model import environments as model_environments
 from manylab.model import site as model_site
+from manylab.model.conda_lock import is_conda
 from manylab.model.environments import Request
 from manylab.model.facts import Facts
-from manylab.model.resources import Environment, Resource
+from manylab.model.resources import CONDA, Environment, Resource
 from manylab.system import facts as system_facts
 from manylab.system import locks as system_locks
 from manylab.system import registries, tls
-from manylab.system.environments import MARKER, Say, solve
+from manylab.system.conda import backend
+from manylab.system.environments import MARKER, Say, conda, solve
+from manylab.system.files import everybody_can_read
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,13 @@ class Site:
     def network(self) -> dict[str, str]:
         """Environment variables for everything that downloads."""
         return registries.environment(mirrors(self.config))
+
+    @property
+    def channel_mirrors(self) -> dict[str, str]:
+        """Where conda's channels are found: "*" for all that have a name."""
+        wanted = self.config.mirrors
+        named = {str(name): str(address) for name, address in wanted.channels.items()}
+        return ({"*": str(wanted.conda)} if wanted.conda else {}) | named
 
 
 def mirrors(config: Config) -> registries.Mirrors:
@@ -90,6 +101,7 @@ def look(
     facts = system_facts.gather(layout)
     changed: dict[str, Any] = {"source_digest": source_digest, "service": service, "operator": operator}
     check_socket_paths(layout, facts, config)
+    check_logos(config)
     facts = dataclasses.replace(facts, **{name: value for name, value in changed.items() if value is not None})
     facts = dataclasses.replace(
         facts, tls=tls.read_pair(config.https.certificate, config.https.key) if config.https.enabled else None
@@ -110,6 +122,16 @@ def look(
     )
     resources = model_site.build(config, facts, layout, built)
     return Site(layout, config, text, facts, asked, known, tuple(unsolved), resources)
+
+
+def check_logos(config: Config) -> None:
+    """Raises NotFound for the logo of an environment that people could not read."""
+    for name, wanted in config.envs.items():
+        if wanted.logo and not everybody_can_read(Path(wanted.logo)):
+            raise NotFound(
+                f"envs.{name}.logo: not everybody can read {wanted.logo}, or it is not there",
+                hint="put the file where people can read it, such as /srv, with mode 0644",
+            )
 
 
 def check_socket_paths(layout: Layout, facts: Facts, config: Config) -> None:
@@ -135,7 +157,13 @@ def solve_one(site: Site, request: Request, say: Say, *, afresh: bool = False, u
     """
     before = generations.current(site.layout)
     known = before.locks() if before is not None else {}
-    near = site.locks.get(request.name) or known.get(request.name)
+    near = site.locks.get(request.name) or known.get(request.name) or ""
+    if request.asked is not None and request.asked.backend == CONDA:
+        wanted = backend.Wanted(request.asked.channels, request.requirements, request.asked.python, request.asked.pip)
+        where = conda.site(site.layout.cache, site.network, site.channel_mirrors, say)
+        return backend.solve(wanted, prefer="" if afresh else near, upgrade=upgrade, site=where, say=say)
+    if is_conda(near):
+        near = ""
     return solve(
         request.requirements,
         prefer="" if afresh else near or system_locks.shipped(model_environments.SCIENTIFIC),

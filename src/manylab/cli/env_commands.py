@@ -52,6 +52,7 @@ def _environments(site: Site) -> dict[str, Environment]:
     return {item.name: item for item in site.resources if isinstance(item, Environment)}
 
 
+_AS_IT_IS = Newer()
 _EMPTY: dict[str, object] = {
     "name": "", "number": None, "generation": "", "packages": 0, "python": "", "path": "", "built": False,
 }  # fmt: skip
@@ -70,9 +71,8 @@ def _row(env: Environment) -> dict[str, object]:
     }
 
 
-@command(env_app, "list", example="sudo manylab env list")
-def list_(as_json: JsonOption = False) -> Result:
-    """List the environments, manylab's own included, with the generation that each uses."""
+def site_rows(as_json: bool) -> Result:
+    """All environments of the site, for `env list`."""
     _, site = site_of(as_json)
     rows = [_row(env) for env in _environments(site).values()]
     rows += [{**_EMPTY, "name": asked.name, "python": asked.python.minor} for asked in site.unsolved]
@@ -113,8 +113,15 @@ def show(name: NameArgument, as_json: JsonOption = False) -> Result:
     )
 
 
-def _change(
-    as_json: bool, edited: Callable[[str], str], name: str, newer: Newer, *, summary: str, dry_run: bool, wait: float
+def change_environment(
+    as_json: bool,
+    edited: Callable[[str], str],
+    name: str,
+    newer: Newer = _AS_IT_IS,
+    *,
+    summary: str,
+    dry_run: bool,
+    wait: float,
 ) -> Result:
     """Solve, show, build, try, switch, write down. edited: manylab.toml as it is -> as it is wanted."""
     context = make_context(as_json)
@@ -178,7 +185,7 @@ def add(
 
     newer = _newer(upgrade, upgrade_package)
     summary = f"env add {name} {' '.join(package)}"
-    return _change(as_json, edited, name, newer, summary=summary, dry_run=dry_run, wait=wait)
+    return change_environment(as_json, edited, name, newer, summary=summary, dry_run=dry_run, wait=wait)
 
 
 @command(env_app, "remove", example="sudo manylab env remove default polars")
@@ -195,7 +202,7 @@ def remove(
         return packages.with_packages(text, name, remove=package)
 
     summary = f"env remove {name} {' '.join(package)}"
-    return _change(as_json, edited, name, Newer(), summary=summary, dry_run=dry_run, wait=wait)
+    return change_environment(as_json, edited, name, summary=summary, dry_run=dry_run, wait=wait)
 
 
 @command(env_app, "build", example="sudo manylab env build default --upgrade")
@@ -211,4 +218,4 @@ def build(
     tried, then switched.
     """
     newer = _newer(upgrade, upgrade_package)
-    return _change(as_json, str, name, newer, summary=f"env build {name}", dry_run=dry_run, wait=wait)
+    return change_environment(as_json, str, name, newer, summary=f"env build {name}", dry_run=dry_run, wait=wait)

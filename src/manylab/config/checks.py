@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from manylab.config import jupyterhub_names, packages
+from manylab.config import conda_packages, jupyterhub_names, packages
 from manylab.config.addresses import is_address
+from manylab.config.values import Wrong
 
 if TYPE_CHECKING:
     from manylab.config.schema import Config
@@ -31,6 +32,7 @@ def findings(config: Config) -> Iterator[Finding]:
     yield from _dummy(config)
     yield from _public_url(config)
     yield from _hub_packages(config)
+    yield from _environments(config)
     yield from _traits(config)
 
 
@@ -96,6 +98,30 @@ def _hub_packages(config: Config) -> Iterator[Finding]:
         if package in packages.SETS:
             message = f'"{package}" is a package set for people, not for the hub'
             yield Finding(("hub", "packages", index), message, "put it into envs.default.packages")
+
+
+def _environments(config: Config) -> Iterator[Finding]:
+    for setting in ("default", "terminal"):
+        name = getattr(config.env, setting)
+        if name not in config.envs:
+            have = ", ".join(config.envs)
+            yield Finding(("env", setting), f"there is no environment {name!r}", f"choose one of: {have}")
+    for name in {"default", str(config.env.default), str(config.env.terminal)}:
+        if name in config.envs and config.envs[name].groups:
+            message = f"everybody needs {name}: it is the one of new notebooks or terminals"
+            yield Finding(("envs", name, "groups"), message, "leave it out, or choose another in [env]")
+    for name, wanted in config.envs.items():
+        conda = wanted.backend == "conda"
+        for index, item in enumerate(wanted.packages):
+            try:
+                (conda_packages.match_spec if conda else packages.requirement)(item)
+            except Wrong as wrong:
+                key = ("envs", name, "packages", index)
+                yield Finding(key, wrong.message, wrong.hint, (("envs", name, "backend"),))
+        if conda and not wanted.channels:
+            yield Finding(("envs", name, "channels"), "there is no channel to take packages from", "name one")
+        if wanted.logo and not str(wanted.logo).lower().endswith((".svg", ".png")):
+            yield Finding(("envs", name, "logo"), "is neither an SVG nor a PNG file", "its name must end so")
 
 
 def _traits(config: Config) -> Iterator[Finding]:

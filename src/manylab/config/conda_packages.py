@@ -6,6 +6,7 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
+from manylab.config import packages
 from manylab.config.values import Wrong, shown, text
 
 # The word `scientific` in conda-forge's names: what locks/scientific.in names for PyPI.
@@ -27,6 +28,17 @@ def match_spec(value: Any) -> str:
         what = "an address" if "://" in checked else shown(checked)
         raise Wrong(f"{what} is not a package of conda", 'such as "numpy", "numpy>=2" or "pytorch=2.*=cpu_*"')
     return checked
+
+
+def requirement_or_spec(value: Any) -> str:
+    """A package for either backend; which it is, and whether it fits, is seen where the backend is known."""
+    try:
+        return packages.requirement(value)
+    except Wrong as wrong:
+        try:
+            return match_spec(value)
+        except Wrong:
+            raise wrong from None
 
 
 def name(spec: str) -> str:

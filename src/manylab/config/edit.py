@@ -16,7 +16,7 @@ import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
 from manylab.base.errors import ConfigError, NotFound
-from manylab.config import packages, walk
+from manylab.config import conda_packages, packages, walk
 from manylab.config.load import parse
 from manylab.config.positions import Positions, positions, split_key
 from manylab.config.problems import suggestion
@@ -129,7 +129,12 @@ def _list(text: str, key: str) -> list[str]:
 
 
 def _same(path: _Keys, one: str, other: str) -> bool:
-    return path[-1] == "packages" and packages.name(one) == packages.name(other)
+    return path[-1] in ("packages", "pip") and _package(one) == _package(other)
+
+
+def _package(text: str) -> str:
+    """The name that a requirement or a match spec is about."""
+    return re.sub(r"[-_.]+", "-", conda_packages.name(packages.name(text)))
 
 
 def _read(text: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
 
-from manylab.config import addresses, packages, values
+from manylab.config import addresses, conda_packages, packages, values
 from manylab.config.values import Wrong, shown
 
 
@@ -147,6 +147,7 @@ def _kind(words: str, check: Callable[[Any], Any], schema: WithJsonSchema = _STR
 
 
 Line = Annotated[str, Kind("text"), BeforeValidator(values.line), _STRING]
+LineOrNothing = Annotated[str, Kind("text"), BeforeValidator(values.line_or_nothing), _STRING]
 Memory = Annotated[
     int | None,
     Kind('a size such as "512M" or "2G" (units of 1024), or "none"'),
@@ -238,6 +239,13 @@ Accounts = Annotated[
     AfterValidator(_no_repeats),
     PlainSerializer(list, return_type=list[str]),
 ]
+Groups = Annotated[
+    tuple[Group, ...],
+    Kind("a list of groups"),
+    BeforeValidator(_list),
+    AfterValidator(_no_repeats),
+    PlainSerializer(list, return_type=list[str]),
+]
 PythonVersion = Annotated[
     str, Kind('versions of Python such as ">=3.10"'), BeforeValidator(values.python_version), _STRING
 ]
@@ -249,6 +257,27 @@ Packages = Annotated[
     AfterValidator(_no_repeats),
     PlainSerializer(list, return_type=list[str]),
 ]
+AnyPackages = Annotated[
+    tuple[Annotated[str, Kind("a package"), BeforeValidator(conda_packages.requirement_or_spec), _STRING], ...],
+    Kind('a list of packages such as "numpy>=2"'),
+    BeforeValidator(_list),
+    AfterValidator(_no_repeats),
+    PlainSerializer(list, return_type=list[str]),
+]
+Channel = Annotated[str, Kind("a channel"), BeforeValidator(conda_packages.channel), _STRING]
+Channels = Annotated[
+    tuple[Channel, ...],
+    Kind('a list of channels such as "conda-forge"'),
+    BeforeValidator(_list),
+    AfterValidator(_no_repeats),
+    PlainSerializer(list, return_type=list[str]),
+]
+ChannelMirrors = Annotated[
+    Mapping[Channel, Annotated[str, BeforeValidator(_index), _STRING]],
+    Kind("a table of channels and addresses"),
+    AfterValidator(freeze),
+    PlainSerializer(dict, return_type=dict[str, str]),
+]
 Module = Annotated[str, Kind("a module"), BeforeValidator(values.module), _STRING]
 Modules = Annotated[
     tuple[Module, ...],
@@ -258,6 +287,9 @@ Modules = Annotated[
     PlainSerializer(list, return_type=list[str]),
 ]
 EnvironmentName = Annotated[str, BeforeValidator(values.environment_name)]
+EnvironmentSetting = Annotated[
+    str, Kind("the name of an environment"), BeforeValidator(values.environment_name), _STRING
+]
 GroupName = Annotated[str, BeforeValidator(values.group)]
 PersonName = Annotated[str, BeforeValidator(values.account)]
 VariableName = Annotated[str, BeforeValidator(values.variable)]

@@ -6,15 +6,14 @@ declarations. A default is written as it would be in the file ("2G"); the attrib
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
+from pydantic import Field
 
 from manylab.config import kinds
 from manylab.config.addresses import is_loopback
-from manylab.config.keeping import Env
+from manylab.config.environments import Env, Environments
 from manylab.config.kinds import Kind, thaw
 from manylab.config.limits import Limits
 from manylab.config.table import Table, section, setting
@@ -174,51 +173,6 @@ class Servers(Table):
     )
 
 
-class Environment(Table):
-    """An environment: the Python and the packages of kernels and terminals. `default` is always there."""
-
-    zh = "环境：每个 [envs.名称] 是一个 Python 环境；default 总是存在"
-
-    python: kinds.PythonVersion = setting(
-        ">=3.10",
-        doc="Which Python of this machine the environment is made with (PEP 440).",
-        example="==3.12.*",
-    )
-    backend: Literal["uv"] = setting("uv", doc="What builds the environment; conda comes in a later version.")
-    packages: kinds.Packages = setting(
-        ["scientific"],
-        doc='Packages as pip would take them (PEP 508); the word "scientific" stands for numpy, scipy, pandas, '
-        "matplotlib, scikit-learn and more (`manylab env show`). ipykernel comes by itself.",
-        example=["scientific", "polars>=1"],
-    )
-    start: Literal["warm", "cold"] = setting(
-        "warm",
-        doc="warm forks a kernel from a process that has everything imported (where servers.start is warm, too); cold "
-        "starts a new interpreter.",
-        example="cold",
-    )
-    preload: kinds.Modules = setting(
-        ["auto"],
-        doc='Modules that a warm kernel has already imported; the word "auto" stands for numpy, pandas and '
-        "matplotlib.pyplot, those of them that are among the packages.",
-        example=["auto", "scipy.stats"],
-    )
-
-
-def _with_default(value: Any) -> Any:
-    """The environment `default` exists without being written down."""
-    return {"default": {}, **value} if isinstance(value, Mapping) else value
-
-
-Environments = Annotated[
-    Mapping[kinds.EnvironmentName, Environment],
-    Kind("a table for each environment"),
-    BeforeValidator(_with_default),
-    AfterValidator(kinds.freeze),
-    PlainSerializer(dict, return_type=dict[str, Environment]),
-]
-
-
 class Hub(Table):
     """The hub itself."""
 
@@ -253,6 +207,18 @@ class Mirrors(Table):
         "", doc="Index of Python packages.", example="https://mirror.example.org/simple", secret=True
     )
     npm: kinds.Web = setting("", doc="Registry of npm packages.", example="https://npm.example.org/", secret=True)
+    conda: kinds.Index = setting(
+        "",
+        doc="Where conda's named channels are found, each in a folder of its name.",
+        example="https://mirror.example.org/conda",
+        secret=True,
+    )
+    channels: kinds.ChannelMirrors = setting(
+        {},
+        doc="Where single channels are found: by name or address.",
+        example={"bioconda": "https://mirror.example.org/bioconda"},
+        secret=True,
+    )
     proxy: kinds.WebProxy = setting(
         "", doc="Proxy through which everything is downloaded.", example="http://proxy.example.org:3128", secret=True
     )

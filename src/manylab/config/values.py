@@ -243,6 +243,11 @@ def environment_name(value: Any) -> str:
     return name
 
 
+def line_or_nothing(value: Any) -> str:
+    """One line, or nothing."""
+    return text(value) and line(value)
+
+
 def absolute_path(value: Any) -> str:
     """An absolute path, or nothing."""
     checked = text(value)

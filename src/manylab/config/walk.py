@@ -9,9 +9,10 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from manylab.config.environments import Environment
 from manylab.config.kinds import Kind
 from manylab.config.limits import GroupLimits, Limits, PersonLimits
-from manylab.config.schema import Config, Environment
+from manylab.config.schema import Config
 from manylab.config.table import Table
 from manylab.config.values import shown
 

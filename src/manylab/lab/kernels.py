@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import grp
+import json
+import os
 import sys
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
-from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager, NoSuchKernel
 from jupyter_core.paths import jupyter_path  # type: ignore[import-not-found,unused-ignore]
 from traitlets import default
 
@@ -24,6 +30,43 @@ class SiteKernelSpecs(KernelSpecManager):  # type: ignore[misc]
     def _site_kernel_dirs(self) -> list[str]:
         own = Path(sys.prefix)
         return [path for path in jupyter_path("kernels") if own not in Path(path).parents]
+
+    def find_kernel_specs(self) -> dict[str, str]:
+        """As ever, without environments of the site that are for groups which this person is not in."""
+        found: dict[str, str] = super().find_kernel_specs()
+        return {name: folder for name, folder in found.items() if self._offered(folder)}
+
+    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+        """As ever; raises NoSuchKernel for what is not offered, too."""
+        spec = super().get_kernel_spec(kernel_name)
+        if not self._offered(spec.resource_dir):
+            raise NoSuchKernel(kernel_name)
+        return spec
+
+    def _offered(self, folder: str) -> bool:
+        site = [Path(path, "kernels") for path in os.environ.get("JUPYTER_PATH", "").split(os.pathsep) if path]
+        if Path(folder).parent not in site:
+            return True
+        wanted = groups_of(Path(folder, "kernel.json"))
+        return not wanted or is_member(wanted)
+
+
+def groups_of(spec: Path) -> list[str]:
+    """Who one of the site's kernels is for; nobody in particular: []."""
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
+        metadata: Any = json.loads(spec.read_text(encoding="utf-8"))["metadata"]["manylab"]
+        return [str(name) for name in metadata["groups"]]
+    return []
+
+
+def is_member(groups: Collection[str]) -> bool:
+    """Whether this process is in one of the groups; names that nobody knows do not count."""
+    mine = {os.getgid(), *os.getgroups()}
+    for name in groups:
+        with contextlib.suppress(KeyError):
+            if grp.getgrnam(name).gr_gid in mine:
+                return True
+    return False
 
 
 class SocketKernelManager(ExplainedKernelManager):

@@ -8,18 +8,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from manylab.base.errors import Unsupported
 from manylab.base.layout import Layout
+from manylab.config import conda_packages, packages
+from manylab.config.environments import Environment as Wanted
 from manylab.config.schema import Config
-from manylab.config.schema import Environment as Wanted
+from manylab.model import conda_lock
 from manylab.model.facts import Facts, Python
-from manylab.model.resources import Asked, Environment, File, Link
+from manylab.model.resources import CONDA, Asked, Copy, Environment, File, Link
 
 # Raised when environments are built differently from the same lock, so that old ones are not taken for new ones.
-FORMAT = 3
+FORMAT = 4
 
 HUB, SERVER, PROXY, DEFAULT = "hub", "server", "proxy", "default"
 SCIENTIFIC = "scientific"
@@ -50,6 +51,9 @@ class Request:
     @property
     def digest(self) -> str:
         """Names the request: a lock that was solved for it is kept under this name."""
+        if self.asked is not None and self.asked.backend == CONDA:
+            said = (CONDA, self.asked.python, *self.asked.channels, "pip", *sorted(self.asked.pip))
+            return _digest(*said, "packages", *sorted(self.requirements))
         return _digest(self.python.minor, *sorted(self.requirements))
 
 
@@ -63,16 +67,31 @@ def requests(config: Config, facts: Facts, inputs: Mapping[str, tuple[str, ...]]
         Request(SERVER, first, "server", inputs["server"]),
     ]
     for name, wanted in config.envs.items():
-        packages = tuple(wanted.packages)
-        requirements = [item for item in packages if item != SCIENTIFIC]
-        if SCIENTIFIC in packages:
+        if wanted.backend == CONDA:
+            found.append(_of_conda(name, wanted, first))
+            continue
+        asked_for = (*wanted.packages, *wanted.pip)
+        requirements = [item for item in asked_for if item != SCIENTIFIC]
+        if SCIENTIFIC in asked_for:
             requirements = [*inputs[SCIENTIFIC], *requirements]
-        elif not any(item.split("[")[0].startswith("ipykernel") for item in requirements):
+        elif "ipykernel" not in map(packages.name, requirements):
             requirements.append("ipykernel")  # without it no kernel can start here
-        shipped = SCIENTIFIC if packages == (SCIENTIFIC,) else ""
-        asked = Asked(packages, str(wanted.python), wanted.backend)
+        shipped = SCIENTIFIC if asked_for == (SCIENTIFIC,) else ""
+        asked = Asked(tuple(wanted.packages), str(wanted.python), wanted.backend, (), tuple(wanted.pip))
         found.append(Request(name, _fitting(name, wanted.python, facts), shipped, tuple(requirements), asked))
     return tuple(found)
+
+
+def _of_conda(name: str, wanted: Wanted, python: Python) -> Request:
+    """Its Python is one of its packages; `python` is the machine's, which only starts programs in the cage."""
+    asked_for = tuple(wanted.packages)
+    specs = [item for item in asked_for if item != SCIENTIFIC]
+    if SCIENTIFIC in asked_for:
+        specs = [*conda_packages.SCIENTIFIC, *specs]
+    elif "ipykernel" not in {*map(conda_packages.name, specs), *map(packages.name, wanted.pip)}:
+        specs.append("ipykernel")
+    asked = Asked(asked_for, str(wanted.python), CONDA, tuple(wanted.channels), tuple(wanted.pip))
+    return Request(name, python, "", tuple(specs), asked)
 
 
 def _fitting(name: str, wanted: str, facts: Facts) -> Python:
@@ -90,14 +109,17 @@ def _fitting(name: str, wanted: str, facts: Facts) -> Python:
 def build(asked: Request, lock: str, facts: Facts, layout: Layout, npm: tuple[str, str] | None) -> Environment:
     """The generation of an environment that fits the request and its lock."""
     own_code = OWN_CODE.get(asked.name, ())
+    minor = asked.python.minor
+    if conda_lock.is_conda(lock):
+        minor = ".".join(conda_lock.parse(lock).python.split(".")[:2])
     npm_here = npm if asked.name == PROXY else None
     digest = _digest(
-        str(FORMAT), asked.python.path, asked.python.minor, facts.machine, lock,
+        str(FORMAT), asked.python.path, minor, facts.machine, lock,
         facts.source_digest[own_code] if own_code else "", *(npm_here or ()),
     )  # fmt: skip
     path = layout.env(asked.name) / digest
     return Environment(
-        asked.name, path, digest, asked.python.path, asked.python.minor, lock, own_code, npm_here,
+        asked.name, path, digest, asked.python.path, minor, lock, own_code, npm_here,
         asked.requirements, asked.asked,
     )  # fmt: skip
 
@@ -107,18 +129,36 @@ def current(environment: Environment, layout: Layout) -> Link:
     return Link(layout.env_current(environment.name), environment.digest)
 
 
-def kernel_spec(environment: Environment, layout: Layout) -> File:
-    """The environment as a kernel of the Lab. It names the generation itself, so that running kernels keep theirs."""
-    default = environment.name == DEFAULT
-    folder = "python3" if default else f"manylab-{environment.name}"
+def kernel_name(environment: str) -> str:
+    """The name of an environment's kernel; "python3" is what notebooks from elsewhere ask for."""
+    return "python3" if environment == DEFAULT else f"manylab-{environment}"
+
+
+def kernel_spec(environment: Environment, wanted: Wanted, layout: Layout) -> tuple[File, Copy]:
+    """The environment as a kernel of the Lab, and its logo. It names the generation itself, so that running kernels
+    keep theirs.
+    """
+    name = str(environment.name)
+    folder = layout.jupyter_data / "kernels" / kernel_name(name)
     spec = {
         "argv": [f"{environment.path}/bin/python", *KERNEL],
-        "display_name": "Python 3" if default else f"Python 3 ({environment.name})",
+        "display_name": str(wanted.title) or ("Python 3" if name == DEFAULT else f"Python 3 ({name})"),
         "language": "python",
-        "metadata": {"debugger": True},
+        "metadata": {
+            "debugger": True,
+            "manylab": {
+                "environment": name,
+                "description": str(wanted.description),
+                # Read by manylab.lab.kernels.
+                "groups": [str(group) for group in wanted.groups],
+            },
+        },
         "env": {"PATH": f"{environment.path}/bin:${{PATH}}"},
     }
-    return File(layout.jupyter_data / "kernels" / folder / "kernel.json", json.dumps(spec, indent=1) + "\n")
+    # Python's own comes with ipykernel.
+    logo = str(wanted.logo) or f"{environment.path}/share/jupyter/kernels/python3/logo-svg.svg"
+    picture = "logo-svg.svg" if logo.lower().endswith(".svg") else "logo-64x64.png"
+    return File(folder / "kernel.json", json.dumps(spec, indent=1) + "\n"), Copy(folder / picture, logo)
 
 
 # What the word "auto" stands for in `preload`: what takes longest of what most notebooks begin with.
@@ -129,7 +169,7 @@ def preload(wanted: Wanted) -> tuple[str, ...]:
     """The modules that an environment's nursery imports."""
     modules = [name for name in wanted.preload if name != "auto"]
     if "auto" in wanted.preload:
-        has = {Requirement(item).name.lower() for item in wanted.packages if item != SCIENTIFIC}
+        has = {conda_packages.name(packages.name(item)) for item in (*wanted.packages, *wanted.pip)}
         modules = [
             name for name in AUTO_PRELOAD if SCIENTIFIC in wanted.packages or name.split(".")[0] in has
         ] + modules

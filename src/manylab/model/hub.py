@@ -125,7 +125,7 @@ def warden_settings(config: Config, facts: Facts, layout: Layout, envs: Mapping[
         "servers": str(layout.servers_run),
         "python": str(environments.python_of(envs[environments.HUB])),
         "command": [str(environments.python_of(envs[environments.SERVER])), "-I", "-m", "manylab.lab"],
-        "path": [str(folder) for folder in jupyter.search_path(layout)],
+        "path": [str(folder) for folder in jupyter.search_path(config, layout)],
         "environment": jupyter.variables(config, layout),
         "scopes": "systemd" if by_systemd else None,
         "slice": SLICE if by_systemd else None,

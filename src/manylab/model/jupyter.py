@@ -28,9 +28,10 @@ def resources(config: Config, built: Sequence[Environment], layout: Layout) -> I
     text = json.dumps(overrides, indent=1, sort_keys=True) + "\n"
     yield File(layout.jupyter_config / "labconfig/default_setting_overrides.json", text)
     for environment in user_environments(built):
-        spec = environments.kernel_spec(environment, layout)
+        spec, logo = environments.kernel_spec(environment, config.envs[environment.name], layout)
         yield Directory(spec.path.parent, 0o755)
         yield spec
+        yield logo
 
 
 def user_environments(built: Sequence[Environment]) -> tuple[Environment, ...]:
@@ -40,9 +41,9 @@ def user_environments(built: Sequence[Environment]) -> tuple[Environment, ...]:
     )
 
 
-def search_path(layout: Layout) -> tuple[Path | str, ...]:
-    """PATH of servers, kernels and terminals: the default environment before everything else."""
-    return (layout.env_current(environments.DEFAULT) / "bin", *SYSTEM_PATH)
+def search_path(config: Config, layout: Layout) -> tuple[Path | str, ...]:
+    """PATH of servers, kernels and terminals: the environment for terminals before everything else."""
+    return (layout.env_current(config.env.terminal) / "bin", *SYSTEM_PATH)
 
 
 def variables(config: Config, layout: Layout) -> dict[str, str]:
@@ -54,6 +55,7 @@ def variables(config: Config, layout: Layout) -> dict[str, str]:
         **{str(name): str(value) for name, value in config.servers.environment.items()},
         "JUPYTER_CONFIG_DIR": str(layout.jupyter_config),
         "JUPYTER_PATH": str(layout.jupyter_data),
+        "MANYLAB_DEFAULT_KERNEL": environments.kernel_name(config.env.default),
         "MANYLAB_DEFAULT_URL": str(config.servers.default_url),
         "MANYLAB_LANGUAGE": str(config.site.language),
     }

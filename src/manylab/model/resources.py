@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+# The backend of an environment that is made of packages of conda channels.
+CONDA = "conda"
+
 
 @dataclass(frozen=True)
 class Directory:
@@ -75,6 +78,18 @@ class Link:
 
 
 @dataclass(frozen=True)
+class Copy(Link):
+    """A file with the content of another one, `target`, whatever that is; nothing where there is no such file.
+
+    Not a link: Jupyter serves no file that leads out of its folder.
+    """
+
+    @property
+    def key(self) -> str:
+        return f"file {self.path}"
+
+
+@dataclass(frozen=True)
 class Group:
     """A group of the machine. system: its number is from the range of system groups."""
 
@@ -102,15 +117,22 @@ class Account:
 
 @dataclass(frozen=True)
 class Asked:
-    """What manylab.toml asked for in an environment: its packages, its Python and its backend, as written there."""
+    """What manylab.toml asked for in an environment: its packages, its Python and its backend, as written there.
+
+    channels, pip: of the conda backend.
+    """
 
     packages: tuple[str, ...]
     python: str
     backend: str
+    channels: tuple[str, ...] = ()
+    pip: tuple[str, ...] = ()
 
     def as_data(self) -> dict[str, object]:
         """For the record of a generation."""
-        return {"packages": list(self.packages), "python": self.python, "backend": self.backend}
+        said: dict[str, object] = {"packages": list(self.packages), "python": self.python, "backend": self.backend}
+        more = {"channels": list(self.channels), "pip": list(self.pip)}
+        return said | {name: value for name, value in more.items() if value}
 
 
 @dataclass(frozen=True)

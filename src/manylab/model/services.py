@@ -129,7 +129,7 @@ def machine_files(config: Config, facts: Facts, layout: Layout) -> Iterator[Reso
     if not facts.system:
         return
     yield File(layout.pam_file, scripts.pam_text(facts.pam_style, facts.min_uid), 0o644, "root", "root")
-    folder = str(layout.env_current(environments.DEFAULT) / "bin")
+    folder = str(layout.env_current(config.env.terminal) / "bin")
     yield File(
         layout.profile_file, scripts.profile_text(group=str(config.people.group), folder=folder), 0o644, "root", "root"
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 
-from manylab.model.resources import Account, Directory, Environment, File, Group, Link, Resource, Secret, Service
+from manylab.model.resources import Account, Copy, Directory, Environment, File, Group, Link, Resource, Secret, Service
+from manylab.plan.packages import versions
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ def diff(want: Resource, have: Resource | None) -> Change | None:
 
 def _created(want: Resource) -> tuple[str, ...]:
     if isinstance(want, Environment):
-        count = sum(1 for line in want.lock.splitlines() if "==" in line and not line.startswith((" ", "#")))
+        count = len(versions(want.lock))
         return (f"{count} packages",)
     return ()
 
@@ -44,6 +45,8 @@ def _differences(want: Resource, have: Resource) -> list[str]:
     if isinstance(want, Directory) and isinstance(have, Directory):
         strangers = want.contents and not have.contents
         return [*_ownership(want, have), *(["something in it belongs to somebody else"] if strangers else [])]
+    if isinstance(want, Copy):
+        return [] if have == want else [f"is not the same as {want.target}"]
     if isinstance(want, Link) and isinstance(have, Link):
         return [f"points to {have.target}, should be {want.target}"] if have.target != want.target else []
     if isinstance(want, Account) and isinstance(have, Account):

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
+from manylab.model import conda_lock
+
 _PINNED = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", re.MULTILINE)
 
 
@@ -36,6 +38,8 @@ class Moved:
 
 def versions(lock: str) -> dict[str, str]:
     """Name -> version of everything in a lock; of several for different Pythons, the first."""
+    if conda_lock.is_conda(lock):
+        return {canonicalize_name(name): version for name, version in conda_lock.versions(lock).items()}
     found: dict[str, str] = {}
     for name, version in _PINNED.findall(lock):
         found.setdefault(canonicalize_name(name), version)

@@ -16,7 +16,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from manylab.base.errors import DiskFull
-from manylab.model.resources import Directory, File, Link, Secret
+from manylab.model.resources import Copy, Directory, File, Link, Secret
+
+_COPY_MODE = 0o644
 
 
 def owner_name(uid: int) -> str:
@@ -160,6 +162,38 @@ def make_link(want: Link) -> None:
             os.unlink(temporary, dir_fd=folder)
         os.symlink(want.target, temporary, dir_fd=folder)
         os.rename(temporary, want.path.name, src_dir_fd=folder, dst_dir_fd=folder)
+
+
+def observe_copy(want: Copy) -> File | Link | Directory | None:
+    """`want` where the file has the content that it should have, or there is nothing to copy."""
+    try:
+        content = Path(want.target).read_bytes()
+    except OSError:
+        return want
+    if want.path.is_symlink() or not want.path.is_file():
+        return Link(want.path, "") if os.path.lexists(want.path) and not want.path.is_dir() else observe_file(want.path)
+    same = want.path.read_bytes() == content and stat.S_IMODE(want.path.stat().st_mode) == _COPY_MODE
+    return want if same else Link(want.path, "")
+
+
+def make_copy(want: Copy) -> None:
+    """Make the file in one rename, for everybody to read."""
+    temporary = want.path.with_name(f".{want.path.name}.manylab-new")
+    temporary.unlink(missing_ok=True)
+    temporary.write_bytes(Path(want.target).read_bytes())
+    temporary.chmod(_COPY_MODE)
+    temporary.replace(want.path)
+
+
+def everybody_can_read(path: Path) -> bool:
+    """Whether it is a file that any account can read, as the modes of it and of the folders above say."""
+    try:
+        status = path.stat()
+        above = [folder.stat().st_mode for folder in path.resolve().parents]
+    except OSError:
+        return False
+    readable = stat.S_ISREG(status.st_mode) and status.st_mode & stat.S_IROTH
+    return bool(readable and all(mode & stat.S_IXOTH for mode in above))
 
 
 def remove_path(path: Path) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from manylab.base.layout import Layout
 from manylab.model.accounts import BUILD_ACCOUNT
-from manylab.model.resources import Account, Directory, Environment, File, Group, Link, Resource, Secret, Service
+from manylab.model.resources import Account, Copy, Directory, Environment, File, Group, Link, Resource, Secret, Service
 from manylab.system import accounts, environments, files
 from manylab.system.environments import Say
 from manylab.system.services.base import ServiceManager
@@ -18,19 +19,22 @@ class Machine:
     """What observing and acting need besides the resource itself.
 
     services: None where the site is not installed as a service. network: variables for installers. say: takes lines
-    of progress.
+    of progress. channels: mirrors of conda's channels, by name or address.
     """
 
     layout: Layout
     services: ServiceManager | None
     network: dict[str, str]
     say: Say
+    channels: Mapping[str, str] = field(default_factory=dict)
 
 
 def observe(want: Resource, machine: Machine) -> Resource | None:
     """What is there of this resource, in the same type; None when it is not there."""
     if isinstance(want, Directory):
         return files.observe_directory(want)
+    if isinstance(want, Copy):
+        return files.observe_copy(want)
     if isinstance(want, File | Link):
         return files.observe_file(want.path)
     if isinstance(want, Secret):
@@ -59,6 +63,9 @@ def act(want: Resource, have: Resource | None, machine: Machine) -> None:
             files.set_ownership(want.path, want.mode, want.owner, want.group)
         else:
             files.write_file(want.path, want.content, want.mode, want.owner, want.group)
+    elif isinstance(want, Copy):
+        _clear(want.path, have, Link)
+        files.make_copy(want)
     elif isinstance(want, Link):
         _clear(want.path, have, Link)
         files.make_link(want)
@@ -74,7 +81,12 @@ def act(want: Resource, have: Resource | None, machine: Machine) -> None:
         accounts.make_account(want)
     elif isinstance(want, Environment):
         environments.build(
-            want, cache=machine.layout.cache, network=machine.network, say=machine.say, builder=BUILD_ACCOUNT
+            want,
+            cache=machine.layout.cache,
+            network=machine.network,
+            say=machine.say,
+            builder=BUILD_ACCOUNT,
+            channels=machine.channels,
         )
     else:
         assert machine.services is not None

@@ -6,25 +6,39 @@ import errno
 import shutil
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from manylab.base.errors import CommandFailed, EnvironmentFailed
+from manylab.model.conda_lock import is_conda
 from manylab.model.resources import Environment
 from manylab.plan.packages import difference, in_words, versions
-from manylab.system.environments import inspect, record, share, trial
+from manylab.system.environments import conda, inspect, record, share, trial
 from manylab.system.environments.distributions import installed
 from manylab.system.environments.installers import BUILD_TIMEOUT, WHEELS_ONLY, Say, disk_full, explain, uv
 from manylab.system.facts import PACKAGE
 from manylab.system.files import write_file
 from manylab.system.run import run
 
+_USER_PTH = "_manylab_user.pth"
+# Python reads it twice; sys.prefix is the environment's by then.
+_ONLY_OURS = "import site, sys; site.PREFIXES[:] = [one for one in site.PREFIXES if one == sys.prefix]\n"
 _NPM_OPTIONS = ("--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier")
 
 
-def build(want: Environment, *, cache: Path, network: dict[str, str], say: Say, builder: str = "") -> None:
+def build(
+    want: Environment,
+    *,
+    cache: Path,
+    network: dict[str, str],
+    say: Say,
+    builder: str = "",
+    channels: Mapping[str, str] | None = None,
+) -> None:
     """Make the environment in its folder, from nothing, try it, and mark it complete as the last step.
 
-    builder: the account that runs packages' code for the trial, when this is root. Wheels only: no code of a package
+    builder: the account that runs packages' code for the trial, when this is root. channels: mirrors of conda's
+    channels. Wheels only: no code of a package
     runs while it is installed. Raises EnvironmentFailed, DownloadFailed or DiskFull; what is half made stays without
     its marker and is removed by the next run, what was refused is removed at once.
     """
@@ -36,10 +50,16 @@ def build(want: Environment, *, cache: Path, network: dict[str, str], say: Say, 
     shutil.rmtree(want.path, ignore_errors=True)
     want.path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        _install(want, cache, network, say)
+        if is_conda(want.lock):
+            conda.install(want, conda.site(cache, network, channels or {}, say), say)
+        else:
+            _install(want, cache, network, say)
         # What this generation is made of is the same as before for the most part.
         share.link_same(want.path, share.earlier(want.path, want.python_minor))
-        share.compile_new(record.site_packages(want.path), want.python)
+        if is_conda(want.lock):
+            conda.compile_new(want, builder)
+        else:
+            share.compile_new(record.site_packages(want.path), want.python)
         share.open_to_all(want.path)
         packages = installed(want.path)
         found = inspect.report(want.path, packages)
@@ -77,6 +97,21 @@ def _install(want: Environment, cache: Path, network: dict[str, str], say: Say) 
         _install_npm(want, packages, cache, network, say)
     if want.own_code:
         _install_self(want, packages)
+    if want.asked is not None:
+        _show_user_packages(want.path, packages)
+
+
+def _show_user_packages(environment: Path, packages: Path) -> None:
+    """Let kernels and terminals see what `pip install --user` puts into a home, after what is shared.
+
+    pip asks pyvenv.cfg whether it may install there. What the file says also shows the machine's own packages, which
+    are nobody's choice here: the .pth file, which Python runs before it looks for them, leaves them out.
+    """
+    settings = environment / "pyvenv.cfg"
+    text = settings.read_text(encoding="utf-8")
+    no, yes = "include-system-site-packages = false", "include-system-site-packages = true"
+    write_file(settings, text.replace(no, yes), 0o644)
+    write_file(packages / _USER_PTH, _ONLY_OURS, 0o644)
 
 
 def _venv(want: Environment, cache: Path, network: dict[str, str], say: Say) -> None:

@@ -110,7 +110,9 @@ def contents(environment: Path) -> list[str]:
 
 def site_packages(environment: Path) -> Path:
     """The folder of packages inside an environment."""
-    return next((environment / "lib").glob("python3*/site-packages"))
+    # conda has a link lib/python3.1 as well.
+    found = (environment / "lib").glob("python3*/site-packages")
+    return next(folder for folder in found if not folder.parent.is_symlink())
 
 
 def _interpreter_runs(want: Environment) -> bool:

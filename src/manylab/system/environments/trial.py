@@ -6,10 +6,8 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +15,19 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from manylab.base.errors import CommandFailed, EnvironmentFailed
+from manylab.model.conda_lock import is_conda
 from manylab.model.environments import HUB, KERNEL, PROXY, SERVER
 from manylab.model.resources import Environment
+from manylab.system.environments import conda
+from manylab.system.environments.caged import account, caged
 from manylab.system.environments.distributions import Distribution, conflicts
 from manylab.system.environments.installers import Say
 from manylab.system.environments.record import site_packages
-from manylab.system.run import SAFE_PATH, run
+from manylab.system.run import run
 
 # Both tests have limits of their own; this is for a cage that hangs, seconds.
 _LONGEST = 1200.0
 _HERE = Path(__file__).parent
-_NOBODY = 65534
-# Hidden in the cage, where the environment itself is not below them.
-_COVER = ("/tmp", "/var/tmp", "/dev/shm", "/run", "/home", "/root", "/var/lib/manylab")  # noqa: S108
 _HINT = "what was in use is untouched; ask for another version, or leave the package out"
 
 # manylab's own environments: what must be importable besides what was asked for.
@@ -38,25 +36,6 @@ _PARTS: dict[str, tuple[str, ...]] = {
     HUB: ("jupyterhub.app", "manylab.hub.app", "manylab.cli.main", "manylab.supervise", "manylab.warden"),
     SERVER: ("jupyterlab", "jupyter_server.serverapp", "jupyterhub.singleuser.extension", "manylab.lab.server"),
 }
-
-
-@dataclass(frozen=True)
-class Account:
-    """Who a cage's program runs as; None of it where this program is not root."""
-
-    uid: int
-    gid: int
-
-
-def account(name: str) -> Account | None:
-    """The account for trying things out. Without root there is only oneself."""
-    if os.getuid() != 0:
-        return None
-    try:
-        found = pwd.getpwnam(name)
-    except KeyError:
-        return Account(_NOBODY, _NOBODY)
-    return Account(found.pw_uid, found.pw_gid)
 
 
 def test(want: Environment, packages: Mapping[str, Distribution], *, builder: str, say: Say) -> tuple[str, ...]:
@@ -80,6 +59,8 @@ def test(want: Environment, packages: Mapping[str, Distribution], *, builder: st
 def declared(want: Environment) -> tuple[str, ...]:
     """Names of the packages that were asked for, without those that do not apply here."""
     found = []
+    if is_conda(want.lock):
+        return tuple(dict.fromkeys(canonicalize_name(one) for one in conda.declared(want)))
     for text in want.requirements:
         wanted = Requirement(text)
         if wanted.marker is None or wanted.marker.evaluate():
@@ -89,6 +70,8 @@ def declared(want: Environment) -> tuple[str, ...]:
 
 def _full_version(want: Environment) -> str:
     """As the environment's own pyvenv.cfg has it."""
+    if is_conda(want.lock):
+        return conda.full_version(want)
     for line in (want.path / "pyvenv.cfg").read_text(encoding="utf-8").splitlines():
         key, _, value = line.partition("=")
         if key.strip() in ("version_info", "version"):
@@ -108,7 +91,7 @@ def _inside(want: Environment, task: Mapping[str, Any], builder: str, say: Say) 
         who = account(builder)
         if who is not None:
             os.chown(folder, who.uid, who.gid)
-        program = _caged(program, want, Path(folder), who)
+        program = caged(program, want, Path(folder), who)
         try:
             done = run(program, timeout=_LONGEST, on_line=lambda line: say(line.strip()), ends_with_us=True)
             said = json.loads(done.out.splitlines()[-1])
@@ -121,22 +104,3 @@ def _inside(want: Environment, task: Mapping[str, Any], builder: str, say: Say) 
     if said["failed"]:
         tail = "".join(f"\n  {line}" for line in said["tail"].splitlines())
         raise EnvironmentFailed(f"{said['failed']} in the new {want.name}:{tail}", hint=_HINT)
-
-
-def _caged(program: list[str], want: Environment, folder: Path, who: Account | None) -> list[str]:
-    """The program as it is started: in a cage when this is root, else with a home of its own."""
-    covered = [path for path in _COVER if Path(path).is_dir() and not want.path.is_relative_to(path)]
-    variables = {
-        "PATH": f"{want.path}/bin:{SAFE_PATH}",
-        "HOME": str(folder),
-        "TMPDIR": str(folder),
-        "LC_ALL": "C.UTF-8",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "NODE_DISABLE_COMPILE_CACHE": "1",
-        "MPLBACKEND": "Agg",
-    }
-    if who is None:
-        return ["/usr/bin/env", "-i", *(f"{key}={value}" for key, value in variables.items()), *program]
-    settings = {"uid": who.uid, "gid": who.gid, "cover": covered, "variables": variables}
-    text = (_HERE / "cage.py").read_text(encoding="utf-8")
-    return [want.python, "-I", "-S", "-c", text, json.dumps(settings), *program]
