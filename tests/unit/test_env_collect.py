@@ -136,3 +136,22 @@ def test_the_size_of_a_folder_counts_each_file_once(tmp_path):
     (tmp_path / "one").write_text("x" * 100_000)
     os.link(tmp_path / "one", tmp_path / "two")
     assert 100_000 <= share.size(tmp_path) < 150_000
+
+
+def test_what_was_removed_from_the_cache_is_not_named_there_any_more(tmp_path, monkeypatch):
+    # uv itself would take these archives for its own leftovers.
+    monkeypatch.setattr(collect, "uv", lambda *arguments: "")
+    uv = tmp_path / "uv"
+    kept, gone = uv / "archive-v0/KeptKeptKeptKept", uv / "archive-v0/GoneGoneGoneGone"
+    for folder in (kept, gone):
+        folder.mkdir(parents=True)
+        (folder / "module.py").write_text("x = 1\n")
+    os.link(kept / "module.py", tmp_path / "in-a-generation.py")
+    pointers = uv / "wheels-v9/index/abc/package"
+    pointers.mkdir(parents=True)
+    (pointers / "kept.http").write_bytes(b"\x81" + b"KeptKeptKeptKept")
+    (pointers / "gone.http").write_bytes(b"\x81" + b"GoneGoneGoneGone")
+    (pointers / "1.0-py3-none-any").symlink_to("../../../../archive-v0/GoneGoneGoneGone")
+    collect.prune_cache(tmp_path, {}, print)
+    assert kept.exists() and not gone.exists()
+    assert [path.name for path in pointers.iterdir()] == ["kept.http"]

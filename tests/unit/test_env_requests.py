@@ -25,15 +25,15 @@ preload = ["auto", "polars"]
 
 def test_going_back_changes_what_was_asked_for_and_keeps_comments():
     asked = {"packages": ["scientific"], "python": ">=3.10", "backend": "uv"}
-    assert packages._edited(TEXT, "default", asked) == TEXT.replace(', "polars"]  #', "]  #")
-    again = packages._edited(TEXT, "default", {**asked, "packages": ["scientific", "polars"]})
+    assert packages.edited(TEXT, "default", asked) == TEXT.replace(', "polars"]  #', "]  #")
+    again = packages.edited(TEXT, "default", {**asked, "packages": ["scientific", "polars"]})
     assert again == TEXT
-    other = parse(packages._edited(TEXT, "default", {**asked, "python": "==3.12.*"})).envs["default"]
+    other = parse(packages.edited(TEXT, "default", {**asked, "python": "==3.12.*"})).envs["default"]
     assert (list(other.packages), str(other.python)) == (["scientific"], "==3.12.*")
 
 
 def test_an_environment_that_was_taken_out_of_the_file_comes_back():
-    text = packages._edited("", "course", {"packages": ["numpy"], "python": ">=3.10", "backend": "uv"})
+    text = packages.edited("", "course", {"packages": ["numpy"], "python": ">=3.10", "backend": "uv"})
     assert list(parse(text).envs["course"].packages) == ["numpy"]
 
 

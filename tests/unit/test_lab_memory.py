@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from manylab.lab import memory, sentences
+from manylab.lab import memory, sentences, usage
 from manylab.lab.endings import ExplainedKernelManager
 from manylab.lab.memory import Ending, Meter, Reading, cause
 
@@ -148,3 +148,17 @@ def test_the_lab_s_own_language_comes_first_then_the_site_s_then_the_machine_s(t
     if lab is not None:
         (folder / "plugin.jupyterlab-settings").write_text(lab)
     assert sentences.language(tmp_path, {"MANYLAB_LANGUAGE": site, "LANG": machine}) == expected
+
+
+def test_what_the_lab_shows_is_what_the_control_group_counts(tmp_path):
+    own = tmp_path / "manylab-server-alice.scope"
+    own.mkdir()
+    (own / "memory.current").write_text("900\n")
+    (own / "memory.stat").write_text("anon 500\ninactive_file 300\n")
+    (own / "memory.max").write_text("650\n")
+    (own / "memory.events").write_text("oom_kill 0\n")
+    found = usage.answer(memory.Meter((own,)))
+    assert found == {"rss": 600, "pss": 600, "limits": {"memory": {"rss": 650, "pss": 650, "warn": True}}}
+    (own / "memory.max").write_text("max\n")
+    assert usage.answer(memory.Meter((own,)))["limits"] == {"memory": {"rss": 0, "pss": 0}}
+    assert usage.answer(memory.Meter()) is None

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from manylab.apply.site import mirrors
+from manylab.config.load import parse
 from manylab.system import registries
 from manylab.system.registries import Mirrors, environment
 
@@ -27,6 +29,15 @@ def pip_conf(folder: Path, text: str, name: str = "pip.conf") -> Path:
     path = folder / name
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def test_the_ready_made_set_is_used_and_single_settings_win_over_it():
+    config = parse('[mirrors]\npreset = "china"\nnpm = "https://npm.example.org/"\n', "manylab.toml")
+    variables = environment(mirrors(config), caller={}, pip_files=())
+    assert variables["UV_DEFAULT_INDEX"].startswith("https://pypi.tuna.")
+    assert variables["npm_config_registry"] == "https://npm.example.org/"
+    assert config.mirrors.chosen.conda.endswith("/anaconda/cloud")
+    assert parse("", "manylab.toml").mirrors.chosen.conda == ""
 
 
 def test_without_any_setting_every_tool_has_its_own_default():

@@ -12,6 +12,7 @@ from manylab.apply.generations import Generation
 from manylab.apply.site import Site, keep_locks, look, of_generation, solve_missing
 from manylab.base.errors import ManylabError, Unhealthy
 from manylab.base.layout import Layout
+from manylab.model.environments import SERVER
 from manylab.model.resources import Environment, File, Link, Resource, Service
 from manylab.plan.diff import Change
 from manylab.system import environments, supervisor
@@ -21,6 +22,8 @@ from manylab.system.observe import Machine
 from manylab.system.services.managers import manager_for
 
 HEALTHY_WITHIN = 60.0
+# It imports everything, and rehearses; twice, if it has to do without its rehearsal.
+NURSERY_WITHIN = 150.0
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,8 @@ def apply_site(site: Site, say: Say, *, summary: str = "", start: bool = True, r
     environments.sweep(site.layout.envs, wanted)
     machine = machine_for(site, say)
     resources: list[Resource] = [item for item in site.resources if start or not isinstance(item, Service)]
+    # Where servers cannot be warm, a new environment does not change that.
+    were_warm = start and health.warm_servers(site) != ""
     ran_before = supervisor.guardian(site.layout.supervisor_run)
     try:
         changes = converge(resources, machine, _leftovers(site))
@@ -74,6 +79,8 @@ def apply_site(site: Site, say: Say, *, summary: str = "", start: bool = True, r
             health.settle(site, machine, changes, ran_before)
             if changes and health.should_serve(site, machine):
                 health.wait(site, HEALTHY_WITHIN)
+                if were_warm and any(change.key == f"environment {SERVER}" for change in changes):
+                    health.wait_for_nursery(site, NURSERY_WITHIN)
     except ManylabError as error:
         if not isinstance(error, Unhealthy) or before is None:
             raise

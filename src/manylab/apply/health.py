@@ -8,10 +8,11 @@ from collections.abc import Sequence
 
 from manylab.apply.site import Site
 from manylab.base.errors import Unhealthy
+from manylab.model.environments import SERVER
 from manylab.model.hub import local_url
-from manylab.model.resources import File, Service
+from manylab.model.resources import Environment, File, Service
 from manylab.plan.diff import Change
-from manylab.system import supervisor
+from manylab.system import nurseries, supervisor
 from manylab.system.http import status_of
 from manylab.system.observe import Machine
 
@@ -37,6 +38,28 @@ def settle(site: Site, machine: Machine, changes: Sequence[Change], ran_before: 
             site.layout.supervisor_run, json.loads(definition.content)["services"], timeout=SETTLED_WITHIN
         ):
             raise Unhealthy("the supervisor did not get everything running again", hint="see 'manylab logs'")
+
+
+def warm_servers(site: Site) -> str:
+    """The interpreter of the nursery that people's servers are forked from now; "" where there is none."""
+    return nurseries.interpreter(site.layout.nursery_run / f"{SERVER}.sock")
+
+
+def wait_for_nursery(site: Site, seconds: float) -> None:
+    """Wait until servers are forked from the server environment that the site has now.
+
+    Raises Unhealthy when they are not within so many seconds: everybody's start would be cold, and nobody would know.
+    """
+    server = next(item for item in site.resources if isinstance(item, Environment) and item.name == SERVER)
+    wanted = str(server.path / "bin/python")
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if warm_servers(site) == wanted:
+            return
+        time.sleep(0.2)
+    raise Unhealthy(
+        f"servers do not start warm from the new server environment ({server.path.name})", hint="see 'manylab logs'"
+    )
 
 
 def should_serve(site: Site, machine: Machine) -> bool:

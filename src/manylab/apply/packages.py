@@ -14,12 +14,16 @@ from manylab.base.errors import NotFound, Refused
 from manylab.base.layout import Layout
 from manylab.config import conda_packages, edit
 from manylab.config.values import toml
+from manylab.model import environments
 from manylab.model.resources import Environment
 from manylab.plan.packages import Moved, difference, versions
 from manylab.system.environments import Say, record
 from manylab.system.environments.distributions import installed
 from manylab.system.environments.record import Generation
 from manylab.system.files import write_file
+
+# Where manylab.toml has the further packages of manylab's own environments.
+_OWN_KEYS = {environments.SERVER: "servers.packages", environments.HUB: "hub.packages"}
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ def prepared(layout: Layout, text: str, name: str, newer: Newer, say: Say) -> Si
     request = next((one for one in site.asked if one.name == name), None)
     if request is None:
         raise NotFound(f"there is no environment {name!r}", hint="'manylab env list' shows them")
-    if newer and request.asked is None:
+    if newer and name in (environments.HUB, environments.PROXY):
         raise Refused(f"the packages of {name} come with manylab", hint="a newer manylab brings newer ones")
     unknown = [package for package in newer.packages if package not in versions(site.locks.get(name, ""))]
     if unknown and name in site.locks:
@@ -123,6 +127,8 @@ def going_back(layout: Layout, text: str, name: str, number: int | None) -> tupl
 
 def edited(text: str, name: str, asked: dict[str, Any]) -> str:
     """manylab.toml with what a generation was asked for; what is so already stays as it is written."""
+    if name in _OWN_KEYS:
+        return edit.set_value(text, _OWN_KEYS[name], toml(asked["packages"]))
     text = edit.add_environment(text, name)
     if edit.get(text, f"envs.{name}.backend") != asked["backend"]:
         # What one backend takes the other may not: the list is empty for the moment in which that changes.
@@ -137,19 +143,25 @@ def edited(text: str, name: str, asked: dict[str, Any]) -> str:
 
 
 def with_packages(text: str, name: str, add: Sequence[str] = (), remove: Sequence[str] = ()) -> str:
-    """manylab.toml with other packages in an environment; one that is not there yet is new and has only those."""
-    if add and not _has(text, name):
-        text = edit.set_value(edit.add_environment(text, name), f"envs.{name}.packages", "[]")
+    """manylab.toml with other packages in an environment; one that is not there yet is new and has only those.
+
+    Of manylab's own, server and hub can have more than they come with. Raises Refused for the proxy.
+    """
+    if name == environments.PROXY:
+        raise Refused("the proxy has no packages of its own choice", hint="'manylab env list' shows the others")
+    key = _OWN_KEYS.get(name, f"envs.{name}.packages")
+    if add and name not in _OWN_KEYS and not _has(text, key):
+        text = edit.set_value(edit.add_environment(text, name), key, "[]")
     for package in add:
-        text = edit.add_to_list(text, f"envs.{name}.packages", package)
+        text = edit.add_to_list(text, key, package)
     for package in remove:
-        text = edit.remove_from_list(text, f"envs.{name}.packages", package)
+        text = edit.remove_from_list(text, key, package)
     return text
 
 
-def _has(text: str, name: str) -> bool:
+def _has(text: str, key: str) -> bool:
     try:
-        edit.get(text, f"envs.{name}.packages")
+        edit.get(text, key)
     except NotFound:
         return False
     return True

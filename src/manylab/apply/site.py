@@ -67,13 +67,14 @@ class Site:
         """Where conda's channels are found: "*" for all that have a name."""
         wanted = self.config.mirrors
         named = {str(name): str(address) for name, address in wanted.channels.items()}
-        return ({"*": str(wanted.conda)} if wanted.conda else {}) | named
+        return ({"*": wanted.chosen.conda} if wanted.chosen.conda else {}) | named
 
 
 def mirrors(config: Config) -> registries.Mirrors:
     """The site's [mirrors] for the installers."""
     wanted = config.mirrors
-    return registries.Mirrors(str(wanted.pypi), str(wanted.npm), str(wanted.proxy), str(wanted.ca_bundle))
+    chosen = wanted.chosen
+    return registries.Mirrors(chosen.pypi, chosen.npm, str(wanted.proxy), str(wanted.ca_bundle))
 
 
 def config_text(layout: Layout) -> str:

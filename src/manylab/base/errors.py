@@ -81,6 +81,12 @@ class DownloadFailed(ManylabError):
     code = "E-DOWNLOAD"
 
 
+class BundleFailed(ManylabError):
+    """A bundle is damaged, or is not for this machine; nothing was changed."""
+
+    code = "E-BUNDLE"
+
+
 class AdvisoriesUnavailable(ManylabError):
     """Where known vulnerabilities are listed could not be reached, so nothing is known about these packages."""
 

@@ -17,6 +17,7 @@ from manylab.cli.context import Context, make_context
 from manylab.cli.result import Progress, Result
 from manylab.cli.site_commands import LOCK_WAIT, WaitOption, changing, outcome_result
 from manylab.config.packages import name as package_name
+from manylab.model.environments import SERVER
 from manylab.model.resources import Environment
 from manylab.plan.packages import Moved, in_words, versions
 from manylab.system.environments import record
@@ -157,7 +158,9 @@ def _shown(moved: tuple[Moved, ...], before: dict[str, int], after: dict[str, in
     known = sum(after.get(one.name, 0) for one in moved) - sum(before.get(one.name, 0) for one in moved)
     if after and moved:
         total += f", {'+' if known >= 0 else '-'}{megabytes(abs(known))}"
-    end = "Nothing was changed." if dry_run else f"{name} is ready; kernels that start from now on use it."
+    what = "servers" if name == SERVER else "kernels"
+    end = f"{name} is ready; {what} that start from now on use it, those that run keep what they have."
+    end = "Nothing was changed." if dry_run else end
     data = {"packages": [packages.as_data(one, before, after) for one in moved], "dry_run": dry_run}
     return Result(data, "\n".join([*lines, f"{total}.", end]))
 

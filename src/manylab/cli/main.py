@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from manylab.cli import (
     bench_commands,
+    bundle_commands,
     config_wiring,
     env_commands,
     env_files,
@@ -26,6 +27,7 @@ GROUPS = (
     env_people,
     env_generations,
     env_files,
+    bundle_commands,
     config_wiring,
     service_commands,
     look_commands,

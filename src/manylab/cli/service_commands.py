@@ -16,7 +16,7 @@ from manylab.base.errors import NotInstalled, Refused
 from manylab.cli.app import JsonOption, app, command
 from manylab.cli.context import Context, make_context
 from manylab.cli.result import Progress, Result
-from manylab.cli.site_commands import LOCK_WAIT, WaitOption, changing, refuse_second
+from manylab.cli.site_commands import LOCK_WAIT, BundleOption, WaitOption, changing, refuse_second, take_bundle
 from manylab.model import scripts
 from manylab.model.hub import address
 from manylab.model.resources import Directory
@@ -65,6 +65,7 @@ def install(
     wsl_boot: Annotated[
         bool, typer.Option("--wsl-boot", help="On WSL without systemd: start with Windows, by /etc/wsl.conf.")
     ] = False,
+    file: BundleOption = None,
     as_json: JsonOption = False,
     wait: WaitOption = LOCK_WAIT,
 ) -> Result:
@@ -83,6 +84,8 @@ def install(
         _check_operator(operator)
     if not already:
         refuse_second(context)
+    take_bundle(context, file, wait)
+    if not already:
         config = look(context.layout).config
         ports.check_free(str(config.http.address), config.http.port)
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from manylab.apply import change, generations
+from manylab.apply import bundle, change, generations
 from manylab.apply.change import Outcome
 from manylab.apply.lock import exclusive
 from manylab.apply.site import Site, look
@@ -29,6 +30,12 @@ LOCK_WAIT = 600.0
 
 WaitOption = Annotated[
     float, typer.Option("--wait", help="Seconds to wait for another manylab that changes this site.")
+]
+
+
+BundleOption = Annotated[
+    Path | None,
+    typer.Option("--bundle", metavar="FILE", help="Take everything from a file that 'manylab env bundle' made."),
 ]
 
 
@@ -62,11 +69,22 @@ def plan(as_json: JsonOption = False) -> Result:
     return Result({"changes": show.as_json(changes)}, show.as_text(changes))
 
 
+def take_bundle(context: Context, file: Path | None, wait: float) -> None:
+    """Unpack a bundle, so that what follows needs no network."""
+    if file is not None:
+        if context.layout.system:
+            context.need_root("this")
+        os.umask(0o022)
+        with Progress() as progress, exclusive(context.layout.apply_lock, wait=wait, say=progress.say):
+            bundle.adopt(context.layout, file, progress.say)
+
+
 @command(app, "apply", example="sudo manylab apply")
-def apply(as_json: JsonOption = False, wait: WaitOption = LOCK_WAIT) -> Result:
+def apply(file: BundleOption = None, as_json: JsonOption = False, wait: WaitOption = LOCK_WAIT) -> Result:
     """Make the machine as manylab.toml says. Run it as often as you like: what is right already is left alone."""
     context = make_context(as_json)
     began = time.monotonic()
+    take_bundle(context, file, wait)
     outcome = changing(context, wait, lambda progress: change.apply_site(look(context.layout), progress.say))
     return outcome_result(outcome, time.monotonic() - began)
 
@@ -113,11 +131,13 @@ def up(
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Show what the hub, the proxy and the warden log.")
     ] = False,
+    file: BundleOption = None,
     wait: WaitOption = LOCK_WAIT,
 ) -> Result:
     """Build what is missing and serve the site in the foreground, until Ctrl-C."""
     context = make_context(as_json=False)
     refuse_second(context)
+    take_bundle(context, file, wait)
     site = look(context.layout)
     ports.check_free(str(site.config.http.address), site.config.http.port)
     outcome = changing(context, wait, lambda progress: change.apply_site(look(context.layout), progress.say))

@@ -20,6 +20,8 @@ ADVICE = {
     "env show`, `manylab config get envs.default.packages`.",
     "E-DOWNLOAD": "Check the network, the proxy and the mirrors ([mirrors] in [settings](settings.md)), and try again: "
     "what was downloaded is kept.",
+    "E-BUNDLE": "Nothing was changed. Compare the file's sha256 with that of the original; a bundle is for one kind of "
+    "machine and one Python, which the message names.",
     "E-ADVISORIES": "This says nothing about the packages, good or bad. `manylab env audit` asks the public package "
     "index, or a mirror that has its JSON interface; set `mirrors.proxy` or `HTTPS_PROXY` where it is not reached "
     "directly.",

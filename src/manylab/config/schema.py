@@ -11,11 +11,12 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
-from manylab.config import kinds
+from manylab.config import kinds, mirror_sets
 from manylab.config.addresses import is_loopback
 from manylab.config.environments import Env, Environments
 from manylab.config.kinds import Kind, thaw
 from manylab.config.limits import Limits
+from manylab.config.mirror_sets import MirrorSet
 from manylab.config.table import Table, section, setting
 
 
@@ -166,6 +167,16 @@ class Servers(Table):
         "2m", doc="How long a server may take to answer before its start counts as failed.", example="60s"
     )
     default_url: kinds.Page = setting("/lab", doc="The page people arrive at.", example="/lab/tree/welcome.ipynb")
+    packages: kinds.Packages = setting(
+        [],
+        doc="Further packages in the environment of everybody's JupyterLab: its extensions. `manylab env add server` "
+        "adds them, tried before anybody gets them.",
+        example=["jupyterlab-spreadsheet-editor"],
+    )
+    collaboration: bool = setting(
+        False,
+        doc="Let people who share a server edit a document at the same time (jupyter-collaboration).",
+    )
     environment: kinds.Variables = setting(
         {},
         doc="Environment variables of every server, its kernels and terminals. Everybody can read them.",
@@ -203,6 +214,12 @@ class Mirrors(Table):
 
     zh = "镜像与代理：留空则使用系统环境变量"
 
+    preset: Literal["none", "china"] = setting(
+        "none",
+        doc="A ready-made set; the settings below win over it. china: TUNA for Python packages and conda's channels, "
+        "npmmirror for npm.",
+        example="china",
+    )
     pypi: kinds.Index = setting(
         "", doc="Index of Python packages.", example="https://mirror.example.org/simple", secret=True
     )
@@ -225,6 +242,12 @@ class Mirrors(Table):
     ca_bundle: kinds.File = setting(
         "", doc="Certificate authorities to trust, PEM.", example="/etc/ssl/certs/company.pem"
     )
+
+    @property
+    def chosen(self) -> MirrorSet:
+        """Index, registry and channels, "" for each that is left to the tools."""
+        ready = mirror_sets.SETS.get(self.preset, MirrorSet("", "", ""))
+        return MirrorSet(str(self.pypi) or ready.pypi, str(self.npm) or ready.npm, str(self.conda) or ready.conda)
 
 
 class Config(Table):

@@ -74,6 +74,15 @@ class Meter:
         found = _number(self.folders[0] / "memory.max", self.folders[0] / "memory.limit_in_bytes")
         return found if found is not None and found < _UNLIMITED else None
 
+    def working_set(self) -> int | None:
+        """What is used now, without the parts of files that would be given back first, bytes."""
+        if not self.caged:
+            return None
+        own = self.folders[0]
+        now = _number(own / "memory.current", own / "memory.usage_in_bytes")
+        stat = _fields(own / "memory.stat")
+        return None if now is None else max(0, now - stat.get("total_inactive_file", stat.get("inactive_file", 0)))
+
     def used(self) -> int | None:
         """The most that this server with all its kernels has used so far, bytes."""
         if not self.caged:

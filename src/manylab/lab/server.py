@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from jupyter_server.serverapp import ServerApp
 from traitlets.config import Config
 
-from manylab.lab import config, folders, provisioner, singleuser
+from manylab.lab import config, folders, provisioner, singleuser, usage
 from manylab.warm import process, wire
 
 BACKLOG = 4096  # connections; the kernel takes no more than net.core.somaxconn
@@ -40,8 +40,8 @@ def run(environ: Mapping[str, str]) -> NoReturn:
     sys.exit(0)
 
 
-def build(environ: Mapping[str, str]) -> ServerApp:
-    """The server, ready to start, in a process that has become `environ`'s."""
+def build(environ: Mapping[str, str], **more: Mapping[str, Any]) -> ServerApp:
+    """The server, ready to start, in a process that has become `environ`'s. more: further settings, class by class."""
     process.environment(environ)
     # A nursery's child has one from before it had this environment.
     with contextlib.suppress(locale.Error):
@@ -53,7 +53,9 @@ def build(environ: Mapping[str, str]) -> ServerApp:
     )
     remove_stale_socket(Path(environ["MANYLAB_SOCKET"]))
     wanted = Config(config.settings(os.environ, home=home, prefix=Path(sys.prefix)))
+    wanted.merge(Config({name: dict(traits) for name, traits in more.items()}))
     provisioner.register()
+    usage.use()
     singleuser.SiteServer.load_other_extensions = singleuser.load_other_extensions()
     # Like JupyterHubSingleUser.launch_instance, with a configuration object in place of a command line: what is given
     # here wins over every configuration file, and no secret or path is in argv.

@@ -25,6 +25,11 @@ FORMAT = 4
 HUB, SERVER, PROXY, DEFAULT = "hub", "server", "proxy", "default"
 SCIENTIFIC = "scientific"
 
+# What `servers.collaboration` brings.
+COLLABORATION = ("jupyter-collaboration>=4",)
+# manylab's own environments; all others are people's.
+OWN = (HUB, SERVER, PROXY)
+
 # As ipykernel's own spec has it; without frozen modules the debugger sees the standard library.
 _OPTIONS = ("-Xfrozen_modules=off",)
 KERNEL = (*_OPTIONS, "-m", "ipykernel_launcher", "-f", "{connection_file}")
@@ -39,7 +44,7 @@ class Request:
     """What is asked for in one environment.
 
     shipped: the lock that comes with manylab and fits, "" when it must be solved. requirements: what to solve then.
-    asked: what manylab.toml says, None for manylab's own environments.
+    asked: what manylab.toml says; None for the proxy, which has no settings.
     """
 
     name: str
@@ -60,12 +65,14 @@ class Request:
 def requests(config: Config, facts: Facts, inputs: Mapping[str, tuple[str, ...]]) -> tuple[Request, ...]:
     """All environments of the site. inputs: the requirements behind each shipped lock, by its name."""
     first = facts.pythons[0]
-    extra = tuple(config.hub.packages)
-    found = [
-        Request(PROXY, first, "proxy", inputs["proxy"]),
-        Request(HUB, first, "" if extra else "hub", (*inputs["hub"], *extra)),
-        Request(SERVER, first, "server", inputs["server"]),
-    ]
+    found = [Request(PROXY, first, "proxy", inputs["proxy"])]
+    for name, packages_asked, extra in (
+        (HUB, config.hub.packages, ()),
+        (SERVER, config.servers.packages, COLLABORATION if config.servers.collaboration else ()),
+    ):
+        more = (*packages_asked, *extra)
+        asked = Asked(tuple(packages_asked), "", "uv")
+        found.append(Request(name, first, "" if more else name, (*inputs[name], *more), asked))
     for name, wanted in config.envs.items():
         if wanted.backend == CONDA:
             found.append(_of_conda(name, wanted, first))

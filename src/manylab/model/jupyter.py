@@ -22,6 +22,8 @@ def resources(config: Config, built: Sequence[Environment], layout: Layout) -> I
         # The Lab would ask everybody whether to fetch news from the network, and look for a newer version of itself.
         "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
     }
+    pylsp = {"pylsp.plugins.jedi.environment": str(layout.env_current(config.env.default))}
+    overrides["@jupyter-lsp/jupyterlab-lsp:plugin"] = {"languageServers": {"pylsp": {"serverSettings": pylsp}}}
     if config.site.language != "auto":
         overrides["@jupyterlab/translation-extension:plugin"] = {"locale": str(config.site.language)}
     yield Directory(layout.jupyter_config / "labconfig", 0o755)

@@ -143,7 +143,7 @@ class Environment:
     interpreter that it is made
     with, python_minor like "3.11". own_code: which packages of manylab itself go in ("*" for all). npm:
     (package.json, package-lock.json) to install beside, with the Node that the lock brings. requirements: what the
-    lock was solved from. asked: what manylab.toml said, None for manylab's own environments.
+    lock was solved from. asked: what manylab.toml said, None where it says nothing.
     """
 
     name: str

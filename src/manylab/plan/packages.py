@@ -6,12 +6,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from packaging.markers import InvalidMarker, Marker
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from manylab.model import conda_lock
 
-_PINNED = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", re.MULTILINE)
+_PINNED = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)[ ]*(?:;([^\\\n]+))?", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,27 @@ class Moved:
 
 
 def versions(lock: str) -> dict[str, str]:
-    """Name -> version of everything in a lock; of several for different Pythons, the first."""
+    """Name -> version of everything in a lock that is for machines like this; of several for different Pythons, the
+    first.
+    """
     if conda_lock.is_conda(lock):
         return {canonicalize_name(name): version for name, version in conda_lock.versions(lock).items()}
     found: dict[str, str] = {}
-    for name, version in _PINNED.findall(lock):
+    for name, version, marker in _PINNED.findall(lock):
+        if marker and not _applies(marker):
+            continue
         found.setdefault(canonicalize_name(name), version)
     return found
+
+
+def _applies(marker: str) -> bool:
+    """Whether what a marker says of the system holds here; what it says of Python is left open."""
+    try:
+        parsed = Marker(marker.strip())
+    except InvalidMarker:
+        return True
+    minors = [{"python_version": f"3.{minor}", "python_full_version": f"3.{minor}.0"} for minor in range(9, 16)]
+    return any(parsed.evaluate({**version, "extra": ""}) for version in minors)
 
 
 def difference(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[Moved, ...]:

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 
 import manylab
-from manylab.base.errors import Unsupported
+from manylab.base.errors import NotFound, Unsupported
 from manylab.base.layout import Layout
 from manylab.model.environments import OWN_CODE
 from manylab.model.facts import Facts, Python
@@ -21,6 +21,8 @@ from manylab.system.run import run
 
 OLDEST = (3, 10)
 PACKAGE = Path(manylab.__file__).parent
+# The launcher beside the code of an installed manylab, which has no checkout.
+LAUNCHER_KEPT = "launcher.sh"
 # Limits of a whole container, control groups of version 2 and 1; a machine of its own has neither or no limit in it.
 _CONTAINER_MEMORY = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
@@ -153,3 +155,11 @@ def _min_uid() -> int:
         return 1000
     found = re.search(r"^\s*UID_MIN\s+(\d+)", text, re.MULTILINE)
     return int(found.group(1)) if found else 1000
+
+
+def launcher() -> str:
+    """The launcher's text: of the checkout that runs, or as it was kept beside the code of an installed manylab."""
+    for path in (PACKAGE.parents[1] / "manylab", PACKAGE / LAUNCHER_KEPT):
+        if path.is_file():
+            return path.read_text(encoding="utf-8")
+    raise NotFound(f"the launcher is not beside {PACKAGE}", hint="run ./manylab in a clone of manylab")

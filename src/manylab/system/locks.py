@@ -17,6 +17,11 @@ def _data(name: str) -> str:
     return (resources.files("manylab") / "locks" / name).read_text(encoding="utf-8")
 
 
+def text(name: str) -> str:
+    """The text of a file of locks, such as "tool.txt"."""
+    return _data(name)
+
+
 def shipped(name: str) -> str:
     """The text of a lock that comes with manylab."""
     return _data(f"{name}.txt")

@@ -178,8 +178,8 @@ def leftover_startup(scene: Scene) -> Iterator[Finding]:
     "leftover-packages",
     "Packages in people's homes do not mislead them",
     why=(
-        "`pip install --user` puts packages into ~/.local/lib: manylab's servers and kernels do not see them, only "
-        "Pythons outside the environments do."
+        "`pip install --user` puts packages into ~/.local/lib: kernels with that Python see them after what is shared, "
+        "and start cold; servers do not see them."
     ),
     mend=(
         "nothing has to be done; a package that kernels should have goes into an environment: sudo manylab env add "
@@ -190,7 +190,7 @@ def leftover_packages(scene: Scene) -> Iterator[Finding]:
     for name, home in _homes(scene):
         for path in listed(home / ".local/lib", "python3*/site-packages"):
             if not path.is_symlink() and any(path.iterdir()):
-                yield fine(f"{path} of {name} is not seen by servers or kernels")
+                yield fine(f"{path} of {name} is seen by that person's kernels, which start cold, and not by servers")
 
 
 @check(

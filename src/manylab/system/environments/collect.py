@@ -139,7 +139,9 @@ def prune_cache(cache: Path, network: dict[str, str], say: Say) -> int:
     linked = {folder: _is_linked(folder) for folder in archives}
     total = 0
     if any(linked.values()):
-        for folder in (folder for folder in archives if not linked[folder]):
+        going = [folder for folder in archives if not linked[folder]]
+        _forget(cache / "uv", {folder.name.encode() for folder in going})
+        for folder in going:
             total += share.size(folder)
             shutil.rmtree(folder, ignore_errors=True)
     if archives:
@@ -147,6 +149,15 @@ def prune_cache(cache: Path, network: dict[str, str], say: Say) -> int:
         with contextlib.suppress(ManylabError):
             uv(["cache", "prune", "--quiet"], cache, network, lambda line: None)
     return total
+
+
+def _forget(uv_cache: Path, archives: Collection[bytes]) -> None:
+    """Remove what names these archives: uv takes an archive that is named and not there for a broken wheel."""
+    for path in (*uv_cache.glob("wheels-v*/**/*"), *uv_cache.glob("sdists-v*/**/*")):
+        with contextlib.suppress(OSError):
+            said = os.fsencode(path.readlink()) if path.is_symlink() else path.read_bytes() if path.is_file() else b""
+            if any(name in said for name in archives):
+                path.unlink()
 
 
 def _is_linked(folder: Path) -> bool:

@@ -6,8 +6,10 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
+
+from packaging.utils import canonicalize_name
 
 from manylab.base.errors import EnvironmentFailed
 from manylab.config import conda_packages
@@ -16,6 +18,7 @@ from manylab.model.resources import Environment
 from manylab.system.conda import backend
 from manylab.system.environments import record
 from manylab.system.environments.caged import account, caged
+from manylab.system.environments.distributions import Distribution
 from manylab.system.environments.installers import BUILD_TIMEOUT, Say, uv
 from manylab.system.files import write_file
 from manylab.system.run import run
@@ -96,19 +99,32 @@ def _read(path: Path) -> bytes | None:
         return file.read(_LARGEST)
 
 
-def declared(want: Environment) -> Iterator[str]:
-    """Names of the Python packages behind what was asked for, as their own metadata has them.
+def modules(want: Environment, packages: Mapping[str, Distribution]) -> dict[str, str]:
+    """What has to be importable, by conda's package: module -> package.
 
-    conda's names are others ("py-opencv"), and not everything that it brings is Python.
+    conda's names are others ("py-opencv"), not everything that it brings is Python, and some has no metadata.
     """
     asked = {conda_packages.name(one) for one in want.requirements}
+    found: dict[str, str] = {}
     for path in sorted((want.path / "conda-meta").glob("*.json")):
         said = json.loads(path.read_text(encoding="utf-8"))
-        if said.get("name") in asked:
-            for file in said.get("files", ()):
-                parts = str(file).split("/")
-                if len(parts) > 1 and parts[-1] == "METADATA" and parts[-2].endswith(".dist-info"):
-                    yield parts[-2].split("-")[0]
+        if said.get("name") not in asked:
+            continue
+        inside = [str(file).partition("/site-packages/")[2].split("/") for file in said.get("files", ())]
+        known = [parts[0] for parts in inside if len(parts) == 2 and parts[0].endswith(".dist-info")]
+        names = [canonicalize_name(folder.split("-")[0]) for folder in known]
+        imports = [module for name in names if name in packages for module in packages[name].imports]
+        if not known:
+            imports = [parts[0].removesuffix(".py") for parts in inside if _is_module(parts)]
+        found |= {module: str(said["name"]) for module in imports}
+    return found
+
+
+def _is_module(parts: list[str]) -> bool:
+    """Whether a path below site-packages is a module's own file: "maps.py", "maps/__init__.py"."""
+    plain = (len(parts) == 1 and parts[0].endswith(".py")) or (len(parts) == 2 and parts[1] == "__init__.py")
+    name = parts[0].removesuffix(".py")
+    return plain and name.isidentifier() and not name.startswith("_")
 
 
 def full_version(want: Environment) -> str:

@@ -15,6 +15,8 @@ from manylab.system.run import run
 # Downloading the scientific set over a slow line takes a while; two hours is a line that is as good as dead.
 BUILD_TIMEOUT = 2 * 3600.0
 
+# Below the cache: what `install --bundle` unpacked.
+BUNDLE = "bundle"
 WHEELS_ONLY = ("--only-binary", ":all:")
 
 # Bytes of a disk that no installer may take, or a fiftieth where that is less.
@@ -72,8 +74,28 @@ def solve(
 
 
 def uv(arguments: Sequence[str], cache: Path, network: dict[str, str], say: Say, input: str | None = None) -> str:
-    """Run uv to its end. Raises what `explain` makes of its failure."""
+    """Run uv to its end. Raises what `explain` makes of its failure.
 
+    Where a bundle was unpacked, what is installed comes from there if it can, and what is solved if nothing else can
+    be reached.
+    """
+    wheels = cache / BUNDLE / "wheels"
+    ways = [network]
+    if arguments[0] == "pip" and wheels.is_dir():
+        offline = {"UV_OFFLINE": "1", "UV_NO_INDEX": "1", "UV_FIND_LINKS": str(wheels)}
+        without_index = {name: value for name, value in network.items() if "INDEX" not in name}
+        ways.insert(1 if arguments[1] == "compile" else 0, without_index | offline)
+    failed: list[Exception] = []
+    for way in ways:
+        try:
+            return _uv(arguments, cache, way, say, input)
+        except (EnvironmentFailed, DownloadFailed) as error:
+            failed.append(error)
+    # What the index said is of more use than that a bundle has not what nobody put into it.
+    raise failed[ways.index(network)]
+
+
+def _uv(arguments: Sequence[str], cache: Path, network: dict[str, str], say: Say, input: str | None) -> str:
     def progress(line: str) -> None:
         # One line a package is too much; what is downloaded, with its size, is what people wait for.
         if not line.lstrip().startswith(("+ ", "- ", "Using Python")):

@@ -11,19 +11,20 @@ from pathlib import Path
 
 from manylab.base.errors import CommandFailed, EnvironmentFailed
 from manylab.model.conda_lock import is_conda
+from manylab.model.environments import OWN
 from manylab.model.resources import Environment
 from manylab.plan.packages import difference, in_words, versions
 from manylab.system.environments import conda, inspect, record, share, trial
 from manylab.system.environments.distributions import installed
-from manylab.system.environments.installers import BUILD_TIMEOUT, WHEELS_ONLY, Say, disk_full, explain, uv
-from manylab.system.facts import PACKAGE
+from manylab.system.environments.installers import BUILD_TIMEOUT, BUNDLE, WHEELS_ONLY, Say, disk_full, explain, uv
+from manylab.system.facts import LAUNCHER_KEPT, PACKAGE, launcher
 from manylab.system.files import write_file
 from manylab.system.run import run
 
 _USER_PTH = "_manylab_user.pth"
 # Python reads it twice; sys.prefix is the environment's by then.
 _ONLY_OURS = "import site, sys; site.PREFIXES[:] = [one for one in site.PREFIXES if one == sys.prefix]\n"
-_NPM_OPTIONS = ("--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier")
+NPM_OPTIONS = ("--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier")
 
 
 def build(
@@ -97,7 +98,7 @@ def _install(want: Environment, cache: Path, network: dict[str, str], say: Say) 
         _install_npm(want, packages, cache, network, say)
     if want.own_code:
         _install_self(want, packages)
-    if want.asked is not None:
+    if want.name not in OWN:
         _show_user_packages(want.path, packages)
 
 
@@ -141,17 +142,23 @@ def _install_npm(want: Environment, site_packages: Path, cache: Path, network: d
     write_file(want.path / "package-lock.json", lock, 0o644)
     npm = str(node / "lib/node_modules/npm/bin/npm-cli.js")
     say("npm: installing the proxy")
-    try:
-        run(
-            [str(node / "bin/node"), npm, "ci", *_NPM_OPTIONS, "--cache", str(cache / "npm")],
-            cwd=want.path,
-            # npm would keep compiled code in /tmp/node-compile-cache, where anybody may put some for root to run.
-            env={**network, "NODE_DISABLE_COMPILE_CACHE": "1"},
-            timeout=BUILD_TIMEOUT,
-            ends_with_us=True,
-        )
-    except CommandFailed as error:
-        raise explain(error) from error
+    ways = [["--cache", str(cache / "npm")]]
+    if (bundled := cache / BUNDLE / "npm").is_dir():
+        ways.insert(0, ["--offline", "--cache", str(bundled)])
+    for way in ways:
+        try:
+            run(
+                [str(node / "bin/node"), npm, "ci", *NPM_OPTIONS, *way],
+                cwd=want.path,
+                # npm would keep compiled code in /tmp/node-compile-cache, where anybody may put some for root to run.
+                env={**network, "NODE_DISABLE_COMPILE_CACHE": "1"},
+                timeout=BUILD_TIMEOUT,
+                ends_with_us=True,
+            )
+            break
+        except CommandFailed as error:
+            if way is ways[-1]:
+                raise explain(error) from error
     # Headers and documentation of Node are of no use to a proxy, and are a third of its size.
     shutil.rmtree(node / "include", ignore_errors=True)
 
@@ -172,3 +179,4 @@ def _install_self(want: Environment, site_packages: Path) -> None:
     script = f"#!{want.path}/bin/python -I\nimport sys\n\nfrom manylab.cli.main import main\n\nsys.exit(main())\n"
     if want.own_code == ("*",):
         write_file(want.path / "bin/manylab", script, 0o755)
+        write_file(target / LAUNCHER_KEPT, launcher(), 0o644)

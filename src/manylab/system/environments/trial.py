@@ -47,10 +47,15 @@ def test(want: Environment, packages: Mapping[str, Distribution], *, builder: st
     missing = conflicts(packages, _full_version(want))
     if missing:
         raise EnvironmentFailed(f"the packages of {want.name} do not fit together: {'; '.join(missing)}", hint=_HINT)
-    modules = {module: name for name in declared(want) if name in packages for module in packages[name].imports}
+    if is_conda(want.lock):
+        modules = conda.modules(want, packages)
+    else:
+        modules = {module: name for name in declared(want) if name in packages for module in packages[name].imports}
     modules |= dict.fromkeys(_PARTS.get(want.name, ()), want.name)
     kernel = [] if want.name in (HUB, SERVER, PROXY) else list(KERNEL)
     programs = [_proxy_version(want)] if want.npm is not None else []
+    if want.name == SERVER:
+        programs.append([str(want.path / "bin/python"), "-I", "-m", "manylab.lab.trial"])
     _inside(want, {"modules": modules, "kernel": kernel, "programs": programs}, builder, say)
     tried = [("requirements", True), ("imports", modules), ("kernel", kernel), ("programs", programs)]
     return tuple(name for name, any_of_it in tried if any_of_it)
@@ -59,8 +64,6 @@ def test(want: Environment, packages: Mapping[str, Distribution], *, builder: st
 def declared(want: Environment) -> tuple[str, ...]:
     """Names of the packages that were asked for, without those that do not apply here."""
     found = []
-    if is_conda(want.lock):
-        return tuple(dict.fromkeys(canonicalize_name(one) for one in conda.declared(want)))
     for text in want.requirements:
         wanted = Requirement(text)
         if wanted.marker is None or wanted.marker.evaluate():

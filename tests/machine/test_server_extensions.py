@@ -1,0 +1,191 @@
+"""What everybody's JupyterLab brings, and what happens when somebody adds to it: tried first, and never half."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from harness import wait_until
+
+from support.client import Client
+from support.looking import ask, in_memory, leftovers, planned, refusal
+from support.site import Site
+from support.wheels import wheel
+
+SERVER = "/opt/manylab/envs/server"
+CONFIG_FILE = "/etc/manylab/manylab.toml"
+EXTENSION = """
+def _jupyter_server_extension_points():
+    return [{{"module": "{name}"}}]
+
+def _load_jupyter_server_extension(app):
+    {load}
+"""
+GOOD = """
+    from jupyter_server.base.handlers import JupyterHandler
+    from jupyter_server.utils import url_path_join
+    from tornado.web import authenticated
+
+    class Handler(JupyterHandler):
+        @authenticated
+        def get(self):
+            self.finish("good morning")
+
+    app.web_app.add_handlers(".*$", [(url_path_join(app.base_url, "good"), Handler)])
+"""
+
+
+def extension(folder, name: str, load: str) -> None:
+    enabled = json.dumps({"ServerApp": {"jpserver_extensions": {name: True}}})
+    files = {
+        f"{name}.py": EXTENSION.format(name=name, load=load.strip()),
+        f"{name}-1.0.data/data/etc/jupyter/jupyter_server_config.d/{name}.json": enabled,
+    }
+    wheel(folder, name, "1.0", files)
+
+
+def labextension(folder, name: str, application: str) -> None:
+    package = {
+        "name": name,
+        "version": "1.0",
+        "dependencies": {"@jupyterlab/application": application},
+        "jupyterlab": {"extension": True, "_build": {"load": "static/remoteEntry.js", "extension": "./extension"}},
+    }
+    base = f"{name}-1.0.data/data/share/jupyter/labextensions/{name}"
+    wheel(folder, name, "1.0", {f"{base}/package.json": json.dumps(package), f"{base}/static/remoteEntry.js": ""})
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory) -> Iterator[Site]:
+    config = '# ours\n[envs.default]\npackages = ["ipykernel"]\n'
+    with Site("bookworm", config=config, machine=in_memory("bookworm")) as one, one.up():
+        folder = tmp_path_factory.mktemp("wheels")
+        extension(folder, "good_one", GOOD)
+        extension(folder, "raises", "raise RuntimeError('its database is missing')")
+        extension(folder, "missing", "import no_such_library")
+        labextension(folder, "oldlab", "^2.0.0")
+        labextension(folder, "newlab", "^4.0.0")
+        one.machine.run(["mkdir", "-p", "/srv/wheels"])
+        for path in folder.glob("*.whl"):
+            one.machine.write(f"/srv/wheels/{path.name}", path.read_bytes())
+        one.add_user("alice", "her password")
+        one.wait_for_log("the nursery server is ready", timeout=120)
+        yield one
+
+
+@pytest.fixture(scope="module")
+def alice(site) -> Iterator[Client]:
+    with site.client("alice", "her password") as person:
+        person.sign_in()
+        person.open_lab()
+        yield person
+
+
+def local(name: str) -> str:
+    return f"{name} @ file:///srv/wheels/{name}-1.0-py3-none-any.whl"
+
+
+def state(site: Site) -> tuple[str, str]:
+    return site.machine.run(["readlink", f"{SERVER}/current"]).stdout, site.machine.read(CONFIG_FILE)
+
+
+def test_the_lab_comes_with_its_extensions_and_each_answers(site, alice):
+    page = alice.open_lab()
+    for name in (
+        *("@jupyterlab/git", "@jupyter-lsp/jupyterlab-lsp", "@jupyter-server/resource-usage"),
+        *("@jupyter-widgets/jupyterlab-manager", "jupyterlab_code_formatter", "@jupyterhub/jupyter-server-proxy"),
+    ):
+        assert name in page, name
+    formatters = alice.server("GET", "jupyterlab_code_formatter/formatters").json()["formatters"]
+    assert formatters["black"]["enabled"] and formatters["isort"]["enabled"]
+    body = {"code": ["x=1"], "notebook": True, "formatter": "black", "options": {}}
+    assert alice.server("POST", "jupyterlab_code_formatter/format", json=body).json()["code"][0]["code"] == "x = 1"
+    usage = alice.server("GET", "api/metrics/v1").json()
+    assert usage["rss"] > 1_000_000
+    assert "pylsp" in alice.server("GET", "lsp/status").text
+    assert alice.server("GET", "git-pull?repo=https%3A%2F%2Fexample.org%2Fcourse.git").status_code == 200
+    assert "zh_CN" in alice.server("GET", "lab/api/translations").text
+
+
+def test_the_language_server_knows_the_packages_of_kernels(alice):
+    with alice.websocket("lsp/ws/pylsp") as socket:
+
+        def send(method: str, params: object, number: int | None = None) -> None:
+            message = {"jsonrpc": "2.0", "method": method, "params": params}
+            socket.send(json.dumps(message if number is None else {**message, "id": number}))
+
+        def answer(number: int) -> dict[str, object]:
+            while True:
+                said = json.loads(socket.recv(timeout=60))
+                if said.get("id") == number and "method" not in said:
+                    return said
+
+        send("initialize", {"processId": None, "rootUri": "file:///home/alice", "capabilities": {}}, 1)
+        assert "capabilities" in answer(1)["result"]
+        send("initialized", {})
+        settings = {"pylsp": {"plugins": {"jedi": {"environment": "/opt/manylab/envs/default/current"}}}}
+        send("workspace/didChangeConfiguration", {"settings": settings})
+        document = {"uri": "file:///home/alice/a.py", "languageId": "python", "version": 1}
+        send("textDocument/didOpen", {"textDocument": {**document, "text": "import ipykernel\nipykernel.connect_\n"}})
+        where = {"textDocument": {"uri": document["uri"]}, "position": {"line": 1, "character": 18}}
+        send("textDocument/completion", where, 2)
+        found = answer(2)["result"]
+        items = found["items"] if isinstance(found, dict) else found
+        assert any("connect_qtconsole" in one["label"] for one in items), items
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("raises", "its database is missing"), ("missing", "no_such_library"), ("oldlab", "oldlab")],
+)
+def test_an_extension_that_does_not_work_is_not_given_to_anybody(site, alice, name, said):
+    before = state(site)
+    error = refusal(site, "env", "add", "server", local(name))
+    assert error["code"] == "E-ENV" and said in error["message"], error
+    assert state(site) == before
+    assert leftovers(site.machine) == []
+    assert alice.server("GET", "api/status").status_code == 200
+
+
+def test_packages_that_do_not_fit_jupyterlab_change_nothing(site):
+    before = state(site)
+    error = refusal(site, "env", "add", "server", "jupyterlab<4")
+    assert error["code"] == "E-ENV" and "jupyterlab" in error["message"]
+    assert state(site) == before
+
+
+def test_an_extension_that_works_comes_with_the_next_start_and_goes_again(site, alice):
+    first = state(site)
+    alice.start_kernel()
+    alice.run("mine = 41")
+    found = ask(site, "env", "add", "server", local("good_one"), local("newlab"))
+    assert {one["name"] for one in found["packages"]} == {"good-one", "newlab"}
+    assert "good_one" in site.machine.read(CONFIG_FILE)
+    # Whoever works is left alone.
+    assert alice.run("print(mine + 1)") == "42\n"
+    assert alice.server("GET", "good").status_code == 404
+    alice.stop_server()
+    page = alice.open_lab()
+    assert alice.server("GET", "good").text == "good morning"
+    assert "newlab" in page
+    # The new servers are warm.
+    now = site.machine.run(["readlink", "-f", f"{SERVER}/current"]).stdout.strip()
+    parents = site.machine.run("ps -eo args | grep -c '[m]anylab.warm.nursery.*\"server\"'", check=False).stdout
+    assert int(parents) >= 1 and now in site.machine.run("ps -eo args").stdout
+    assert planned(site) == {}
+    back = ask(site, "env", "rollback", "server")
+    assert {one["name"] for one in back["packages"]} == {"good-one", "newlab"}
+    assert state(site)[0] == first[0] and "good_one" not in site.machine.read(CONFIG_FILE)
+    alice.stop_server()
+    alice.open_lab()
+    wait_until(lambda: alice.server("GET", "good").status_code == 404, 20, lambda: "the old server")
+
+
+def test_documents_can_be_edited_together_by_a_setting(site, alice):
+    site.manylab("config", "set", "servers.collaboration", "true")
+    site.manylab("apply", timeout=600)
+    alice.stop_server()
+    assert "@jupyter/collaboration-extension" in alice.open_lab()
+    site.manylab("config", "unset", "servers.collaboration")
+    site.manylab("apply", timeout=600)
