@@ -163,3 +163,54 @@ def test_ten_generations_cost_little_more_than_one(site):
     site.manylab("config", "unset", "env.keep")
     ask(site, "env", "gc")
     assert len(ask(site, "env", "history", "course")["generations"]) <= 5
+
+
+def test_whatever_umask_root_has_everybody_can_read_a_new_generation(site):
+    site.machine.run(f"umask 077; exec /srv/manylab/manylab env add course '{local('lesson', '1.4')}'", timeout=300)
+    site.machine.run("umask 077; exec /srv/manylab/manylab env add fresh ipykernel", timeout=300)
+    folders = f"{COURSE}/current/ /opt/manylab/envs/fresh/current/ /opt/manylab/share/jupyter/kernels"
+    found = site.machine.run(f"find {folders} ! -perm -o=r ! -type l -o -type d ! -perm -o=x")
+    assert found.stdout == ""
+    writable = site.machine.run(f"find {folders} -perm /022 ! -type l")
+    assert writable.stdout == ""
+
+
+def test_of_two_builds_at_once_one_waits_and_both_are_made(site):
+    words = ["/srv/manylab/manylab", "env", "add"]
+    with (
+        site.machine.popen([*words, "course", local("lesson", "1.5")], cwd="/") as one,
+        site.machine.popen([*words, "fresh", local("lesson", "1.6")], cwd="/") as other,
+    ):
+        assert (one.wait(300), other.wait(300)) == (0, 0), one.output() + other.output()
+    assert ask(site, "env", "show", "course")["packages"]["lesson"] == "1.5"
+    assert ask(site, "env", "show", "fresh")["packages"]["lesson"] == "1.6"
+    assert planned(site) == {}
+
+
+def test_on_a_full_disk_nothing_is_lost(site):
+    before = state(site)
+    free = int(site.machine.run("df --output=avail -B1 /opt | tail -1").stdout)
+    site.machine.run(["fallocate", "-l", str(free - (20 << 20)), "/opt/filler"])
+    try:
+        error = refusal(site, "env", "add", "course", "iniconfig==2.0.0")
+        assert error["code"] == "E-DISK-FULL", error
+        assert state(site)[:2] == before[:2]
+        assert site.machine.run(f"{COURSE}/current/bin/python -I -c 'import ipykernel; print(42)'").stdout == "42\n"
+        assert site.answers()
+    finally:
+        site.machine.run(["rm", "-f", "/opt/filler"])
+    ask(site, "env", "add", "course", "iniconfig==2.0.0")
+    assert leftovers(site.machine) == []
+
+
+def test_when_the_network_is_lost_the_one_in_use_stays_and_the_next_run_goes_on(site):
+    before = state(site)
+    # An address that nobody answers at, as when a cable was pulled.
+    gone = "env UV_DEFAULT_INDEX=http://127.0.0.1:9/simple UV_HTTP_TIMEOUT=2"
+    done = site.machine.run(
+        f"{gone} /srv/manylab/manylab env add course more-itertools --json", check=False, timeout=300
+    )
+    assert done.returncode == 1 and '"E-DOWNLOAD"' in done.stdout, done.stdout
+    assert state(site)[:2] == before[:2]
+    ask(site, "env", "add", "course", "more-itertools")
+    assert planned(site) == {}

@@ -65,7 +65,9 @@ def prepared(layout: Layout, text: str, name: str, newer: Newer, say: Say) -> Si
 
 def moved(layout: Layout, site: Site, name: str) -> tuple[Moved, ...]:
     """What would be different in an environment from the generation in use."""
-    return difference(versions(lock_in_use(layout, name)), versions(site.locks.get(name, "")))
+    wanted = environment(site, name)
+    minor = wanted.python_minor if wanted is not None else ""
+    return difference(versions(lock_in_use(layout, name), minor), versions(site.locks.get(name, ""), minor))
 
 
 def lock_in_use(layout: Layout, name: str) -> str:

@@ -65,7 +65,7 @@ def _row(env: Environment) -> dict[str, object]:
         "name": env.name,
         "number": built.number if built is not None else None,
         "generation": env.digest,
-        "packages": len(versions(env.lock)),
+        "packages": len(versions(env.lock, env.python_minor)),
         "python": env.python_minor,
         "path": str(env.path),
         "built": env.path.exists(),
@@ -94,7 +94,7 @@ def show(name: NameArgument, as_json: JsonOption = False) -> Result:
         raise NotFound(
             f"there is no environment {name!r}, or it has not been built", hint="'manylab env list' shows them"
         )
-    locked = versions(found.lock)
+    locked = versions(found.lock, found.python_minor)
     built = record.read(found.path)
     notes = list(built.report) if built is not None else []
     lines = [f"{package}=={version}" for package, version in sorted(locked.items())]

@@ -81,7 +81,9 @@ def rollback(
         return apply_packages.switch(layout, site, f"env rollback {name} {wanted.number}", progress.say)
 
     outcome = changing(context, wait, act)
-    moved = difference(versions(before), versions(apply_packages.lock_in_use(layout, name)))
+    built = apply_packages.environment(outcome.site, name)
+    minor = built.python_minor if built is not None else ""
+    moved = difference(versions(before, minor), versions(apply_packages.lock_in_use(layout, name), minor))
     seconds = time.monotonic() - began
     now = record.read(layout.env(name) / record.current(layout.env(name)))
     assert now is not None
@@ -131,7 +133,7 @@ def audit(
         raise NotFound(f"there is no environment {name!r}, or it has not been solved", hint="'manylab env list'")
     where: dict[tuple[str, str], list[str]] = {}
     for env in found.values():
-        for package, version in versions(env.lock).items():
+        for package, version in versions(env.lock, env.python_minor).items():
             where.setdefault((package, version), []).append(env.name)
     known, unknown = advisories.known(list(where), site.network)
     rows = [{**dataclasses.asdict(one), "environments": where[one.package, one.version]} for one in known]

@@ -88,6 +88,8 @@ def language_server() -> dict[str, Any]:
         "display_name": "pylsp",
         "languages": ["python"],
         "mime_types": ["text/python", "text/x-ipython"],
+        # pylsp needs none: no folder .virtual_documents with copies of notebooks in people's homes.
+        "requires_documents_on_disk": False,
         "version": 2,
     }
 

@@ -9,6 +9,7 @@ is kept are modules and what they keep about themselves; nothing that was read f
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import contextvars
 import functools
@@ -20,9 +21,11 @@ import shutil
 import signal
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import MethodType
+from typing import Any
 
 import zmq
 from jupyter_core.utils import ensure_event_loop
@@ -84,7 +87,7 @@ def rehearse() -> None:
 def _rehearse() -> None:
     folder = scratch.new()
     try:
-        with as_it_was(), unpatched():
+        with as_it_was(), unpatched(), without_farewells():
             loop = ensure_event_loop()
             try:
                 _perform(loop, folder)
@@ -156,6 +159,26 @@ def unpatched() -> Iterator[None]:
                     delattr(cls, name)
                 elif attributes[name] is not value:
                     setattr(cls, name, attributes[name])
+
+
+@contextlib.contextmanager
+def without_farewells() -> Iterator[None]:
+    """What objects of the rehearsal want to be told at exit: nothing, they are gone by then. Modules keep theirs."""
+    register = atexit.register
+    registered: list[MethodType] = []
+
+    def listening(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Callable[..., Any]:
+        if isinstance(function, MethodType) and not isinstance(function.__self__, type):
+            registered.append(function)
+        return register(function, *args, **kwargs)
+
+    atexit.register = listening  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        atexit.register = register
+        for function in registered:
+            atexit.unregister(function)
 
 
 def forget() -> None:

@@ -51,10 +51,11 @@ def search_path(config: Config, layout: Layout) -> tuple[Path | str, ...]:
 def variables(config: Config, layout: Layout) -> dict[str, str]:
     """Environment variables of every server, the same for everybody; nothing here is secret."""
     # People's settings of the Lab stay where Jupyter keeps them; its configuration does not: what somebody left there
-    # years ago
-    # must not stop a server from starting (docs/decisions/0003).
+    # years ago must not stop a server from starting (docs/decisions/0003).
     return {
         **{str(name): str(value) for name, value in config.servers.environment.items()},
+        # jupyterlab-git sets it in whatever imports it: in the nursery, that would not be in people's environment.
+        "GIT_PYTHON_REFRESH": "quiet",
         "JUPYTER_CONFIG_DIR": str(layout.jupyter_config),
         "JUPYTER_PATH": str(layout.jupyter_data),
         "MANYLAB_DEFAULT_KERNEL": environments.kernel_name(config.env.default),

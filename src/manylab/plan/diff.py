@@ -31,7 +31,7 @@ def diff(want: Resource, have: Resource | None) -> Change | None:
 
 def _created(want: Resource) -> tuple[str, ...]:
     if isinstance(want, Environment):
-        count = len(versions(want.lock))
+        count = len(versions(want.lock, want.python_minor))
         return (f"{count} packages",)
     return ()
 

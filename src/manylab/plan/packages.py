@@ -5,14 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
 
 from packaging.markers import InvalidMarker, Marker
-from packaging.utils import canonicalize_name
+from packaging.utils import (
+    InvalidSdistFilename,
+    InvalidWheelFilename,
+    canonicalize_name,
+    parse_sdist_filename,
+    parse_wheel_filename,
+)
 from packaging.version import InvalidVersion, Version
 
 from manylab.model import conda_lock
 
-_PINNED = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)[ ]*(?:;([^\\\n]+))?", re.MULTILINE)
+_PINNED = re.compile(r"^([A-Za-z0-9._-]+) ?(?:==|@ )([^\s;\\]+)[ ]*(?:;([^\\\n]+))?", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -37,28 +44,38 @@ class Moved:
             return "up"
 
 
-def versions(lock: str) -> dict[str, str]:
-    """Name -> version of everything in a lock that is for machines like this; of several for different Pythons, the
-    first.
+def versions(lock: str, python: str = "") -> dict[str, str]:
+    """Name -> version of everything in a lock that is for machines like this. python: the minor version that it is for;
+    without it, of several for different Pythons the first.
     """
     if conda_lock.is_conda(lock):
         return {canonicalize_name(name): version for name, version in conda_lock.versions(lock).items()}
     found: dict[str, str] = {}
     for name, version, marker in _PINNED.findall(lock):
-        if marker and not _applies(marker):
+        if marker and not _applies(marker, python):
             continue
-        found.setdefault(canonicalize_name(name), version)
+        found.setdefault(canonicalize_name(name), _of_file(version) if "/" in version else version)
     return found
 
 
-def _applies(marker: str) -> bool:
-    """Whether what a marker says of the system holds here; what it says of Python is left open."""
+def _of_file(url: str) -> str:
+    """The version of a package that was given as a file or an address: as its name says it, else the address itself."""
+    name = unquote(urlsplit(url).path).rpartition("/")[2]
+    try:
+        return str(parse_wheel_filename(name)[1] if name.endswith(".whl") else parse_sdist_filename(name)[1])
+    except (InvalidWheelFilename, InvalidSdistFilename, InvalidVersion):
+        return url
+
+
+def _applies(marker: str, python: str) -> bool:
+    """Whether what a marker says of the system holds here, and of that Python (any, without one)."""
     try:
         parsed = Marker(marker.strip())
     except InvalidMarker:
         return True
-    minors = [{"python_version": f"3.{minor}", "python_full_version": f"3.{minor}.0"} for minor in range(9, 16)]
-    return any(parsed.evaluate({**version, "extra": ""}) for version in minors)
+    minors = [python] if python else [f"3.{minor}" for minor in range(9, 16)]
+    said = ({"python_version": minor, "python_full_version": f"{minor}.0", "extra": ""} for minor in minors)
+    return any(parsed.evaluate(one) for one in said)
 
 
 def difference(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[Moved, ...]:

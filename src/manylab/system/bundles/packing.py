@@ -87,7 +87,7 @@ def npm(environment: Path, site_packages: Path, folder: Path, network: Mapping[s
 def program(launcher: str, folder: Path) -> None:
     """The launcher and its code, as in a checkout."""
     target = folder / opening.PROGRAM / "src/manylab"
-    shutil.copytree(PACKAGE, target, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+    shutil.copytree(PACKAGE, target, ignore=shutil.ignore_patterns("__pycache__", "*.pyc", ".*"))
     script = folder / opening.PROGRAM / "manylab"
     script.write_text(launcher, encoding="utf-8")
     script.chmod(0o755)

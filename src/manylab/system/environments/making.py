@@ -123,9 +123,9 @@ def _summary(want: Environment) -> str:
     """What is different from the generation before, one line."""
     before = record.generations(want.path.parent)
     if not before:
-        return f"{len(versions(want.lock))} packages"
+        return f"{len(versions(want.lock, want.python_minor))} packages"
     try:
-        moved = difference(versions(before[-1].lock), versions(want.lock))
+        moved = difference(versions(before[-1].lock, want.python_minor), versions(want.lock, want.python_minor))
     except OSError:
         moved = ()
     if moved:
