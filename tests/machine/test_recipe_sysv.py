@@ -98,7 +98,11 @@ def test_people_work_on_through(running, alice, action):
 
 def test_stop_leaves_no_process_not_even_what_a_kernel_put_into_the_background(running, alice):
     alice.run("import subprocess; subprocess.Popen(['setsid', 'sleep', '4321']); None")
-    assert any(process.argv == ("sleep", "4321") for process in running.machine.processes())
+    wait_until(
+        lambda: any(process.argv == ("sleep", "4321") for process in running.machine.processes()),
+        20,
+        lambda: "what the kernel put into the background",
+    )
     script(running, "stop")
     assert running.left_behind() == []
 

@@ -102,3 +102,12 @@ def test_a_computing_kernel_counts_as_activity(states, busy):
 def test_a_program_in_a_terminal_counts_as_activity(foreground, shell, busy):
     activity = pytest.importorskip("manylab.lab.activity")
     assert activity.busy_terminal(foreground, shell) is busy
+
+
+def test_an_extension_whose_program_is_not_there_is_left_out():
+    assert config.without_a_program(lambda name: None) == {"@jupyterlab/git": True}
+    assert config.without_a_program(lambda name: f"/usr/bin/{name}") == {}
+
+
+def test_the_language_server_needs_no_copies_of_notebooks_in_a_home():
+    assert settings()["LanguageServerManager"]["language_servers"]["pylsp"]["requires_documents_on_disk"] is False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ ACTIVITY = "manylab.lab.activity"
 # Bytes in sockaddr_un.sun_path without the closing zero (unix(7)), and in "/k12345678-5" (kernels.py).
 MAX_SOCKET = 107
 SOCKET_NAME = 12
+# Extensions of the Lab that are nothing without a program of the machine's.
+PROGRAMS = {"@jupyterlab/git": "git"}
 
 
 def settings(environ: Mapping[str, str], *, home: Path, prefix: Path) -> dict[str, dict[str, Any]]:
@@ -92,6 +94,13 @@ def language_server() -> dict[str, Any]:
         "requires_documents_on_disk": False,
         "version": 2,
     }
+
+
+def without_a_program(find: Callable[[str], object]) -> dict[str, bool]:
+    """Extensions of the Lab to leave out: each would open a dialog about its program that is not there, in the way of
+    whoever has just come in, every time. find: shutil.which.
+    """
+    return {name: True for name, program in PROGRAMS.items() if not find(program)}
 
 
 def transport(environ: Mapping[str, str]) -> str:

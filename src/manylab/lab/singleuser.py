@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import shutil
 from typing import Any
 
 from aiohttp import ThreadedResolver
@@ -12,6 +13,8 @@ from jupyterhub.httpclient import JupyterHubHTTPClient
 
 # The extension and nothing else of jupyterhub.singleuser: its `app` patches handler classes, and then pages answer 500.
 from jupyterhub.singleuser.extension import JupyterHubSingleUser
+
+from manylab.lab import config
 
 # Seconds: how long after its start a server reports for the first time.
 FIRST_REPORT = 60.0
@@ -39,6 +42,7 @@ class SiteServer(JupyterHubSingleUser):  # type: ignore[misc,unused-ignore]
         # second of CPU each time a browser opens JupyterLab.
         page = self.serverapp.web_app.settings.setdefault("page_config_data", {})
         page.update(buildCheck=False, buildAvailable=False)
+        page.setdefault("disabledExtensions", {}).update(config.without_a_program(shutil.which))
 
     async def keep_activity_updated(self) -> None:
         """As JupyterHub's own, but later: the hub has just noted that this server is active, for it was started."""
