@@ -171,8 +171,14 @@ def test_an_extension_that_works_comes_with_the_next_start_and_goes_again(site, 
     # Whoever works is left alone.
     assert alice.run("print(mine + 1)") == "42\n"
     assert alice.server("GET", "good").status_code == 404
+    # She is told, where she works, and so is the administrator.
+    told = alice.server("GET", "lab/api/update").json()["notification"]
+    assert "JupyterLab has been updated here" in told["message"] and told["link"][1] == "/hub/home"
+    assert [one["older"] for one in ask(site, "status")["servers"]] == [True]
     alice.stop_server()
     page = alice.open_lab()
+    assert alice.server("GET", "lab/api/update").json()["notification"] is None
+    assert [one["older"] for one in ask(site, "status")["servers"]] == [False]
     assert alice.server("GET", "good").text == "good morning"
     assert "newlab" in page
     # The new servers are warm.

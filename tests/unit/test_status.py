@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from manylab.base.layout import system_layout
@@ -186,3 +188,26 @@ def test_the_whole_journal_of_a_site_has_parts_and_servers():
     command = " ".join(look_commands.journal_command("", [], 10, following=False, as_json=True))
     assert command.count("_SYSTEMD_UNIT=") == 3
     assert command.endswith("+ _SYSTEMD_SLICE=manylab-servers.slice")
+
+
+@pytest.mark.parametrize(
+    ("program", "now", "older"),
+    [
+        ("/opt/manylab/envs/server/aaa/bin/python", "aaa", False),
+        ("/opt/manylab/envs/server/aaa/bin/python", "bbb", True),
+        ("/opt/manylab/envs/server/aaa/bin/python", "", False),
+        ("/opt/manylab/envs/default/aaa/bin/python", "bbb", False),
+        ("", "bbb", False),
+        ("\udcff/opt", "bbb", False),
+    ],
+)
+def test_a_server_of_another_generation_than_new_ones_is_older(program, now, older):
+    line = program.encode("utf-8", "surrogateescape") + b"\0-I\0-m\0manylab.lab\0"
+    assert status.of_before(line, Path("/opt/manylab/envs/server"), now) is older
+
+
+def test_how_many_servers_are_older_is_said():
+    one = {"user": "alice", "server": "", "pid": 5, "since": 0.0, "memory": 1 << 20, "older": True}
+    data = {"state": "running", "code": RUNNING, "since": None, "versions": {}, "parts": [], "unknown": []}
+    assert "1 of them from before" in status.as_text({**data, "servers": [one]}, now=60.0)
+    assert "from before" not in status.as_text({**data, "servers": [{**one, "older": False}]}, now=60.0)

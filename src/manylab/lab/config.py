@@ -74,9 +74,9 @@ def settings(environ: Mapping[str, str], *, home: Path, prefix: Path) -> dict[st
             "extra_labextensions_path": [],
             # Shows what is installed and installs nothing: the server environment is not writable for people.
             "extension_manager": "readonly",
-            # No requests to jupyter.org from everybody's server, and no pop-up about news.
+            # No requests to jupyter.org from everybody's server, and no pop-up about news. What is newer here is told.
             "news_url": None,
-            "check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
+            "check_for_updates_class": "manylab.lab.newer.NewerServer",
         },
     }
 

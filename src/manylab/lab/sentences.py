@@ -1,4 +1,4 @@
-"""What is said to people under a cell, in their Lab's language."""
+"""What is said to people in their Lab, in its language."""
 
 from __future__ import annotations
 
@@ -31,6 +31,11 @@ _ENGLISH = {
     ),
     "server-end": ", or ask the administrator for a higher limit.",
     "machine-end": "; try again later, or tell the administrator.",
+    "newer": (
+        "JupyterLab has been updated here ({name}). Your server goes on as it is; to change over, save your work, then "
+        "stop and start your server."
+    ),
+    "newer-label": "My server",
 }
 _CHINESE = {
     "server": "{when} 内存不足：您的服务器（包括其中所有的笔记本和终端）使用了 {used} 内存，上限为 {limit}。",
@@ -43,6 +48,11 @@ _CHINESE = {
     ),
     "server-end": "，或请管理员提高上限。",
     "machine-end": "；请稍后再试，或告知管理员。",
+    "newer": (
+        "这里的 JupyterLab 已更新（{name}）。您的服务器照常运行；要换用新版本，请先保存工作，"
+        "再停止并重新启动您的服务器。"
+    ),
+    "newer-label": "我的服务器",
 }
 
 
@@ -59,6 +69,12 @@ def out_of_memory(ending: Ending, language: str) -> str:
         first = said["server"].format(when=when, used=used, limit=size(ending.limit))
     space = "" if language == "zh" else " "
     return f"{first}{space}{said['rest']}{said[f'{ending.cause}-end']}"
+
+
+def newer_server(name: str, language: str) -> tuple[str, str]:
+    """That new servers are of another generation, and the label of the link to where one is stopped. Pure."""
+    said = _CHINESE if language == "zh" else _ENGLISH
+    return said["newer"].format(name=name), said["newer-label"]
 
 
 def size(amount: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from manylab.apply import generations
@@ -14,7 +15,9 @@ from manylab.cli.look.follow import printable
 from manylab.cli.look.parts import RUNNING, UNKNOWN
 from manylab.config.values import size_text
 from manylab.lab.memory import meter
+from manylab.model.environments import SERVER
 from manylab.model.hub import address, local_url
+from manylab.system.environments import record
 from manylab.system.http import status_of
 
 # All of `status` should take less than a second, whatever hangs.
@@ -66,6 +69,8 @@ def _servers(scene: Scene, unknown: list[str]) -> list[dict[str, Any]]:
         unknown.append(str(error))
         return []
     used = processes.memory([int(one["pid"]) for one in found])
+    envs = scene.layout.env(SERVER)
+    now = record.current(envs)
     return [
         {
             "user": one["user"],
@@ -73,10 +78,21 @@ def _servers(scene: Scene, unknown: list[str]) -> list[dict[str, Any]]:
             "pid": one["pid"],
             "since": one["since"],
             "memory": used.get(int(one["pid"])),
+            "older": of_before(processes.command_line(int(one["pid"])), envs, now),
             **_limits(int(one["pid"])),
         }
         for one in found
     ]
+
+
+def of_before(command_line: bytes, envs: Path, now: str) -> bool:
+    """Whether a server runs out of another generation of the server environment than new ones do. Pure.
+
+    envs: the folder of its generations. now: the one in use, "" without one. What a process says of itself is its
+    owner's to change, so nothing but this line depends on it.
+    """
+    program = Path(command_line.partition(b"\0")[0].decode("utf-8", "replace"))
+    return bool(now) and envs in program.parents and envs / now not in program.parents
 
 
 def _limits(pid: int) -> dict[str, Any]:
@@ -115,6 +131,11 @@ def as_text(data: Mapping[str, Any], now: float) -> str:
             *table([("USER", "SERVER", "PID", "SINCE", "MEMORY"), *(_row(one, now) for one in data["servers"])]),
         ]
         lines += [ended(one) for one in data["servers"] if one.get("ended_for_memory")]
+        if older := sum(bool(one.get("older")) for one in data["servers"]):
+            lines.append(
+                f"{older} of them from before the server environment changed; their Labs say so, and a restart of the "
+                "server brings the new one"
+            )
     elif data.get("servers") is not None and data["code"] == RUNNING:
         lines.append("servers     none")
     lines += [f"not known: {reason}" for reason in data["unknown"]]
