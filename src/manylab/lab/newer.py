@@ -26,7 +26,9 @@ class NewerServer(CheckForUpdateABC):  # type: ignore[misc,unused-ignore]
         language = sentences.language(Path(chosen) if chosen else None, os.environ)
         # The name of the generation makes it another notification each time: what was dismissed stays dismissed.
         said, label = sentences.newer_server(newer, language)
-        return said, (label, f"{os.environ.get('JUPYTERHUB_BASE_URL', '/')}hub/home")
+        # With http.subdomains the hub has a host of its own.
+        host, base = os.environ.get("JUPYTERHUB_HOST", ""), os.environ.get("JUPYTERHUB_BASE_URL", "/")
+        return said, (label, f"{host}{base}hub/home")
 
 
 def newer_than(prefix: Path) -> str | None:
