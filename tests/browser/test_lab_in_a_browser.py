@@ -80,6 +80,26 @@ def test_whoever_signs_out_in_the_lab_is_asked_for_the_password_again(page: Page
     expect(page.locator("#password_input")).to_be_visible()
 
 
+def test_whoever_works_in_a_server_from_before_is_told_in_the_lab(page: Page, site: Site) -> None:
+    sign_in(page, site)
+    in_the_lab(page)
+    link = "/opt/manylab/envs/server/current"
+    real = site.machine.run(["readlink", link]).stdout.strip()
+    # Nothing starts from it here: a folder is enough of another generation. test_server_extensions makes a real one.
+    site.machine.run(["mkdir", "-p", "/opt/manylab/envs/server/0123456789ab"])
+    site.machine.run(["ln", "-sfnT", "0123456789ab", link])
+    try:
+        page.reload()
+        told = page.locator(".Toastify__toast").filter(has_text="JupyterLab has been updated here")
+        expect(told).to_be_visible(timeout=SLOW)
+        with page.context.expect_page() as opened:
+            told.get_by_role("button", name="My server").click()
+        expect(opened.value.locator("#stop")).to_be_visible(timeout=SLOW)
+    finally:
+        site.machine.run(["ln", "-sfnT", real, link])
+        site.machine.run(["rmdir", "/opt/manylab/envs/server/0123456789ab"])
+
+
 def test_a_wrong_password_leaves_one_on_the_login_page_with_a_plain_sentence(page: Page, site: Site) -> None:
     sign_in(page, site, password="not hers")
     expect(page.locator(".login_error")).to_have_text("The user name or password is wrong, or the account is locked.")

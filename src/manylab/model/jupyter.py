@@ -19,8 +19,9 @@ def resources(config: Config, built: Sequence[Environment], layout: Layout) -> I
     # Without this file Jupyter tries to carry over settings of IPython 3, into a folder that nobody may write.
     yield File(layout.jupyter_config / "migrated", "\n")
     overrides: dict[str, dict[str, object]] = {
-        # The Lab would ask everybody whether to fetch news from the network, and look for a newer version of itself.
-        "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
+        # The Lab would ask everybody whether to fetch news from the network. Whether there is a newer Lab it asks its own
+        # server (lab.newer).
+        "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": True},
     }
     pylsp = {"pylsp.plugins.jedi.environment": str(layout.env_current(config.env.default))}
     overrides["@jupyter-lsp/jupyterlab-lsp:plugin"] = {"languageServers": {"pylsp": {"serverSettings": pylsp}}}
