@@ -19,8 +19,8 @@ def resources(config: Config, built: Sequence[Environment], layout: Layout) -> I
     # Without this file Jupyter tries to carry over settings of IPython 3, into a folder that nobody may write.
     yield File(layout.jupyter_config / "migrated", "\n")
     overrides: dict[str, dict[str, object]] = {
-        # The Lab would ask everybody whether to fetch news from the network. Whether there is a newer Lab it asks its own
-        # server (lab.newer).
+        # The Lab would ask everybody whether to fetch news from the network. Whether there is a newer Lab is asked of
+        # its own server (lab.newer).
         "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": True},
     }
     pylsp = {"pylsp.plugins.jedi.environment": str(layout.env_current(config.env.default))}
