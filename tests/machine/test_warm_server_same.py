@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
+from manylab.lab import config
 from support.site import Site
 
 # What differs from one start to the next, however it was made.
@@ -79,6 +81,46 @@ def site(request):
         yield site
 
 
+# Every trait's default that was worked out when its class was made.
+DEFAULTS = """
+import importlib, json, sys
+import jupyterhub.singleuser.extension, jupyterlab.labapp, manylab.lab.server
+from manylab.lab import rehearsal
+from traitlets import HasTraits
+for name in (*rehearsal.LATE, *sys.argv[1:]):
+    importlib.import_module(name)
+def all_of(cls):
+    for one in cls.__subclasses__():
+        yield one
+        yield from all_of(one)
+print(json.dumps({
+    f"{cls.__name__}.{name}": repr(trait.default_value)
+    for cls in all_of(HasTraits) for name, trait in vars(cls).items()
+    if hasattr(trait, "default_value") and " at 0x" not in repr(trait.default_value)
+}))
+"""
+EXTENSIONS = (
+    *("jupyter_lsp", "jupyter_resource_usage", "jupyter_server_proxy", "jupyter_server_terminals"),
+    *("jupyterlab_code_formatter", "jupyterlab_git", "nbgitpuller"),
+)
+HUB_SAYS = (
+    *("ACTIVITY_URL", "ADMIN_ACCESS", "API_TOKEN", "API_URL", "BASE_URL", "CLIENT_ID", "DEFAULT_URL", "GROUP", "HOST"),
+    *("OAUTH_CALLBACK_URL", "PUBLIC_HUB_URL", "PUBLIC_URL", "ROOT_DIR", "SERVER_NAME", "SERVICE_NAME"),
+    *("SERVICE_PREFIX", "SERVICE_URL", "SSL_CERTFILE", "SSL_CLIENT_CA", "SSL_KEYFILE", "USER"),
+)
+SOMEBODYS = {
+    **{f"JUPYTERHUB_{name}": f"http://somebody/{name}" for name in HUB_SAYS},
+    **{f"JUPYTERHUB_{name}": "1" for name in ("ALLOW_TOKEN_IN_URL", "COOKIE_HOST_PREFIX_ENABLED", "DEBUG_PROXY")},
+    **{f"JUPYTER_{name}_DIR": f"/tmp/{name}" for name in ("CONFIG", "DATA", "RUNTIME")},
+    **{f"JUPYTERLAB_{name}_DIR": f"/tmp/{name}" for name in ("SETTINGS", "WORKSPACES")},
+    "HOME": "/tmp/home",
+    "USER": "somebody",
+    "LOGNAME": "somebody",
+    "SHELL": "/bin/sh",
+    "LANG": "zh_CN.UTF-8",
+}
+
+
 def look(site, alice):
     """Everything that can be compared of alice's server."""
     page = alice.open_lab()
@@ -86,6 +128,8 @@ def look(site, alice):
     for path in ASKED:
         answer = alice.server("GET", path)
         found[path] = f"{answer.status_code} {CHANGING.sub('', answer.text)}"
+    # A cookie whose path is not the server's own is sent to other people's servers as well.
+    found["cookies"] = "\n".join(sorted(f"{one.name} {one.path} {one.secure}" for one in alice.http.cookies.jar))
     found["headers"] = str(sorted(set(alice.server("GET", "api/me").headers) - {"date", "content-length", "etag"}))
     environ = alice.terminal("env -0 | sort -z | tr '\\0' '\\n'")
     found["environ"] = "\n".join(line for line in environ.splitlines() if not NEW.match(line))
@@ -115,6 +159,23 @@ def test_a_rehearsal_leaves_nothing_behind(site):
     assert "Traceback" not in done.stderr, done.stderr
 
 
+def test_whatever_is_read_from_the_environment_at_import_is_given_to_each_server(site):
+    """In a nursery the import is before anybody's environment is known: what is not given would be another person's,
+    or nobody's.
+    """
+    python = next(iter(site.machine.run(["bash", "-c", "ls -d /opt/manylab/envs/server/*/bin/python"]).stdout.split()))
+    defaults = []
+    for environ in ({}, SOMEBODYS):
+        assign = [f"{name}={value}" for name, value in {"PATH": "/usr/bin:/bin", **environ}.items()]
+        done = site.machine.run(["env", "-i", *assign, python, "-I", "-c", DEFAULTS, *EXTENSIONS])
+        defaults.append(json.loads(done.stdout.splitlines()[-1]))
+    nobodys, somebodys = defaults
+    read = {name for name in nobodys if nobodys[name] != somebodys.get(name)}
+    assert {"HubAuth.base_url", "Session.username"} <= read, "the comparison finds what is known"
+    given = config.settings({"MANYLAB_SOCKET": "/s", **SOMEBODYS}, home=Path("/tmp/home"), prefix=Path("/opt"))
+    assert read <= {f"{section}.{name}" for section, traits in given.items() for name in traits}
+
+
 def test_a_warm_server_is_like_a_cold_one(site):
     seen = {}
     for start in ("cold", "warm"):
@@ -128,6 +189,7 @@ def test_a_warm_server_is_like_a_cold_one(site):
             alice.stop_server()
     for name, cold in seen["cold"].items():
         assert seen["warm"][name] == cold, name
+    assert "jupyterhub-user-alice /user/alice/ " in seen["warm"]["cookies"]
     # And these are answers, not the same error twice.
     assert "zh_CN" in seen["warm"]["lab/api/settings"]
     assert seen["warm"]["lab/api/translations/zh_CN"].startswith("200 ")

@@ -104,6 +104,13 @@ def test_a_program_in_a_terminal_counts_as_activity(foreground, shell, busy):
     assert activity.busy_terminal(foreground, shell) is busy
 
 
+def test_a_cookie_is_for_the_server_of_its_owner_alone():
+    found = settings(JUPYTERHUB_SERVICE_PREFIX="/user/alice/", JUPYTERHUB_ALLOW_TOKEN_IN_URL="0", USER="alice")
+    assert found["HubAuth"] == {"base_url": "/user/alice/", "allow_token_in_url": False}
+    assert found["Session"] == {"username": "alice"}
+    assert settings()["HubAuth"] == {}
+
+
 def test_an_extension_whose_program_is_not_there_is_left_out():
     assert config.without_a_program(lambda name: None) == {"@jupyterlab/git": True}
     assert config.without_a_program(lambda name: f"/usr/bin/{name}") == {}

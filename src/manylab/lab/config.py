@@ -12,6 +12,14 @@ ACTIVITY = "manylab.lab.activity"
 # Bytes in sockaddr_un.sun_path without the closing zero (unix(7)), and in "/k12345678-5" (kernels.py).
 MAX_SOCKET = 107
 SOCKET_NAME = 12
+# Traits of jupyterhub.services.auth.HubAuth whose defaults are worked out at import, and from what.
+HUB_AUTH = {
+    "base_url": "JUPYTERHUB_SERVICE_PREFIX",
+    "api_url": "JUPYTERHUB_API_URL",
+    "keyfile": "JUPYTERHUB_SSL_KEYFILE",
+    "certfile": "JUPYTERHUB_SSL_CERTFILE",
+    "client_ca": "JUPYTERHUB_SSL_CLIENT_CA",
+}
 # Extensions of the Lab that are nothing without a program of the machine's.
 PROGRAMS = {"@jupyterlab/git": "git"}
 
@@ -46,6 +54,8 @@ def settings(environ: Mapping[str, str], *, home: Path, prefix: Path) -> dict[st
             # user environment first again.
             "terminado_settings": {"shell_command": [shell(environ), "-l"]},
         },
+        "HubAuth": hub_auth(environ),
+        "Session": {"username": environ.get("USER") or "username"},
         "KernelSpecManager": {
             # The server's own Python is not for people's code.
             "ensure_native_kernel": False,
@@ -79,6 +89,17 @@ def settings(environ: Mapping[str, str], *, home: Path, prefix: Path) -> dict[st
             "check_for_updates_class": "manylab.lab.newer.NewerServer",
         },
     }
+
+
+def hub_auth(environ: Mapping[str, str]) -> dict[str, Any]:
+    """What JupyterHub reads when `services.auth` is imported; in a nursery, nobody's environment is known by then.
+
+    Without base_url the cookie with a person's token has the path "/", and the browser shows it to everybody's server.
+    """
+    found: dict[str, Any] = {trait: environ[name] for trait, name in HUB_AUTH.items() if environ.get(name)}
+    if token_in_url := environ.get("JUPYTERHUB_ALLOW_TOKEN_IN_URL"):
+        found["allow_token_in_url"] = token_in_url.lower() not in ("0", "false")
+    return found
 
 
 def language_server() -> dict[str, Any]:
