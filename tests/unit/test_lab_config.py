@@ -112,8 +112,8 @@ def test_a_cookie_is_for_the_server_of_its_owner_alone():
 
 
 def test_an_extension_whose_program_is_not_there_is_left_out():
-    assert config.without_a_program(lambda name: None) == {"@jupyterlab/git": True}
-    assert config.without_a_program(lambda name: f"/usr/bin/{name}") == {}
+    assert config.without_a_program(lambda name: None) == ["@jupyterlab/git"]
+    assert config.without_a_program(lambda name: f"/usr/bin/{name}") == []
 
 
 def test_the_language_server_needs_no_copies_of_notebooks_in_a_home():

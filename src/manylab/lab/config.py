@@ -117,11 +117,11 @@ def language_server() -> dict[str, Any]:
     }
 
 
-def without_a_program(find: Callable[[str], object]) -> dict[str, bool]:
+def without_a_program(find: Callable[[str], object]) -> list[str]:
     """Extensions of the Lab to leave out: each would open a dialog about its program that is not there, in the way of
     whoever has just come in, every time. find: shutil.which.
     """
-    return {name: True for name, program in PROGRAMS.items() if not find(program)}
+    return [name for name, program in PROGRAMS.items() if not find(program)]
 
 
 def transport(environ: Mapping[str, str]) -> str:

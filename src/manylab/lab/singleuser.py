@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import random
 import shutil
+from collections.abc import Callable
 from typing import Any
 
 from aiohttp import ThreadedResolver
@@ -42,7 +44,9 @@ class SiteServer(JupyterHubSingleUser):  # type: ignore[misc,unused-ignore]
         # second of CPU each time a browser opens JupyterLab.
         page = self.serverapp.web_app.settings.setdefault("page_config_data", {})
         page.update(buildCheck=False, buildAvailable=False)
-        page.setdefault("disabledExtensions", {}).update(config.without_a_program(shutil.which))
+        # Not in `page`: there the list that is read from disk would take its place.
+        settings = self.serverapp.web_app.settings
+        settings["page_config_hook"] = functools.partial(with_what_works, settings["page_config_hook"])
 
     async def keep_activity_updated(self) -> None:
         """As JupyterHub's own, but later: the hub has just noted that this server is active, for it was started."""
@@ -53,6 +57,13 @@ class SiteServer(JupyterHubSingleUser):  # type: ignore[misc,unused-ignore]
 
 def _jupyter_server_extension_points() -> list[dict[str, Any]]:
     return [{"module": __name__, "app": SiteServer}]
+
+
+def with_what_works(hook: Callable[[Any, Any], dict[str, Any]], handler: Any, page: Any) -> dict[str, Any]:
+    """What `hook` (JupyterHub's) makes of the page's settings, without extensions whose program is not there."""
+    made = hook(handler, page)
+    disabled = {*made.get("disabledExtensions", ()), *config.without_a_program(shutil.which)}
+    return {**made, "disabledExtensions": sorted(disabled)}
 
 
 def load_other_extensions() -> bool:
