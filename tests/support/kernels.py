@@ -15,14 +15,14 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.connect import write_connection_file
 
-from manylab.lab import forked
+from manylab.lab import forked, provisioner
 from manylab.warm import identity, process
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
@@ -102,14 +102,20 @@ class Nursery:
 
     def warm(self, home: Path, environ: Mapping[str, str] | None = None) -> contextlib.AbstractContextManager[Kernel]:
         """A kernel from the nursery. Raises forked.Cold."""
-        return self._kernel(home, environ or {}, warm=True)
+        return self._kernel(home, environ or {}, self._fork)
 
     def cold(self, home: Path, environ: Mapping[str, str] | None = None) -> contextlib.AbstractContextManager[Kernel]:
         """What jupyter_client would have started."""
-        return self._kernel(home, environ or {}, warm=False)
+        return self._kernel(home, environ or {}, _start)
+
+    def launched(
+        self, home: Path, environ: Mapping[str, str] | None = None
+    ) -> contextlib.AbstractContextManager[Kernel]:
+        """What a site starts when there can be no warm one."""
+        return self._kernel(home, environ or {}, lambda argv, *more: _start(provisioner.without_ports(argv), *more))
 
     @contextlib.contextmanager
-    def _kernel(self, home: Path, more: Mapping[str, str], *, warm: bool) -> Iterator[Kernel]:
+    def _kernel(self, home: Path, more: Mapping[str, str], start: Callable[..., Any]) -> Iterator[Kernel]:
         folder = Path(tempfile.mkdtemp(prefix="mlk-"))
         (folder / "tmp").mkdir()
         file, log = folder / "kernel-x.json", folder / "log"
@@ -127,8 +133,7 @@ class Nursery:
         argv = [self.python, OPTION, "-m", "ipykernel_launcher", "-f", str(file)]
         try:
             with log.open("wb") as out:
-                started = self._fork if warm else _start
-                kernel = Kernel(started(argv, environ, home, out.fileno()), file, log)
+                kernel = Kernel(start(argv, environ, home, out.fileno()), file, log)
             try:
                 yield kernel
             finally:

@@ -85,6 +85,16 @@ def test_what_an_interpreter_reads_when_it_starts_makes_a_kernel_cold(nursery, h
         pass
 
 
+def test_a_file_named_like_manylab_does_not_stop_a_cold_kernel(nursery, home):
+    own = home / "own"
+    (own / "manylab").mkdir(parents=True)
+    (own / "manylab" / "__init__.py").write_text("raise SystemExit('mine')\n")
+    with nursery.launched(home, {"PYTHONPATH": str(own)}) as kernel:
+        assert "SystemExit" in kernel.run("import manylab")
+        shown = kernel.run("import sys; [n for n in sys.modules if n.startswith('manylab')]")
+    assert "[]" in shown
+
+
 def test_two_kernels_have_random_numbers_of_their_own(nursery, home):
     code = "import random, os; random.random(), os.urandom(4), __import__('multiprocessing').current_process().authkey"
     with nursery.warm(home) as one, nursery.warm(home) as other:
