@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import pytest
 from harness import wait_until
 
-from support.client import Client
+from support.client import Client, sentence_of
 from support.looking import ask, in_memory
 from support.site import Site
 
@@ -152,7 +152,7 @@ def test_who_takes_too_much_memory_loses_a_kernel_and_is_told_why_and_nobody_els
 def test_it_is_said_in_the_language_of_the_lab(site):
     with in_the_lab(site, "alice") as alice:
         chosen = alice.server("PUT", LANGUAGE, json={"raw": '{"locale": "zh_CN"}'})
-        assert chosen.status_code == 204, chosen.text
+        assert chosen.status_code == 204, f"{chosen.status_code} {sentence_of(chosen.text)}\n{site.logs(20)}"
         said = last_words(alice, EAT)
         assert "使用了 360 MB 内存，上限为 360 MB" in said
         alice.server("PUT", LANGUAGE, json={"raw": "{}"})
