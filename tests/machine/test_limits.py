@@ -84,8 +84,10 @@ def in_the_lab(site: Site, name: str) -> Iterator[Client]:
         client.sign_in()
         client.open_lab()
         client.start_kernel()
-        yield client
-        client.server("DELETE", f"api/kernels/{client.kernel}")
+        try:
+            yield client
+        finally:  # what it has taken is not missing in the next test
+            client.server("DELETE", f"api/kernels/{client.kernel}")
 
 
 def last_words(client: Client, code: str, timeout: float = 120.0) -> str:
@@ -183,7 +185,7 @@ def test_a_fork_bomb_stays_in_its_cage(site):
         said = alice.run(BOMB, timeout=120)
         assert said.startswith("at most ") and said.endswith(" 11\n"), said
         assert 10 < int(said.split()[2]) < 160
-        assert carol.run("import subprocess; print(subprocess.run(['id', '-un']).returncode)").endswith("0\n")
+        assert carol.run("import subprocess; print(subprocess.run(['true']).returncode)") == "0\n"
         assert site.answers()
         alice.run("for one in started: one.kill()")
 
