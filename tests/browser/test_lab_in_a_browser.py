@@ -69,6 +69,27 @@ def test_a_cell_is_formatted_run_and_shows_its_plot(
     keep_picture("lab")
 
 
+WIDGETS = """%matplotlib widget
+import ipywidgets
+import matplotlib.pyplot as plt
+plt.plot([1, 3, 2])
+plt.show()
+ipywidgets.IntSlider(value=42)"""
+
+
+def test_widgets_that_the_environment_has_are_drawn_in_the_lab(page: Page, site: Site) -> None:
+    """The half that draws is in the environment as well, and nobody installed it for the server."""
+    sign_in(page, site)
+    in_the_lab(page)
+    open_notebook(page, site, "Widgets.ipynb", WIDGETS)
+    wait_until(lambda: text_of_cell(page) == WIDGETS, 30, "the notebook's text", interval=0.2)
+    page.locator(".jp-NotebookPanel-toolbar [data-command='notebook:run-cell-and-select-next']").click()
+    outputs = page.locator(".jp-Notebook .jp-OutputArea-output")
+    expect(outputs.locator(".jupyter-matplotlib canvas").first).to_be_visible(timeout=SLOW)
+    expect(outputs.locator(".widget-slider")).to_contain_text("42", timeout=SLOW)
+    expect(outputs.filter(has_text=re.compile("Error|Failed to load"))).to_have_count(0)
+
+
 def test_whoever_signs_out_in_the_lab_is_asked_for_the_password_again(page: Page, site: Site) -> None:
     sign_in(page, site)
     in_the_lab(page)

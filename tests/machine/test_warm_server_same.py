@@ -99,6 +99,20 @@ print(json.dumps({
     if hasattr(trait, "default_value") and " at 0x" not in repr(trait.default_value)
 }))
 """
+# Every trait that a configuration can set, also by the name of a class that is derived from the one that has it.
+CONFIGURABLE = """
+import importlib, json, sys
+import jupyterhub.singleuser.extension, jupyterlab.labapp, manylab.lab.server
+from manylab.lab import rehearsal
+from traitlets.config import Configurable
+for name in (*rehearsal.LATE, *sys.argv[1:]):
+    importlib.import_module(name)
+def all_of(cls):
+    for one in cls.__subclasses__():
+        yield one
+        yield from all_of(one)
+print(json.dumps([f"{cls.__name__}.{name}" for cls in all_of(Configurable) for name in cls.class_traits(config=True)]))
+"""
 EXTENSIONS = (
     *("jupyter_lsp", "jupyter_resource_usage", "jupyter_server_proxy", "jupyter_server_terminals"),
     *("jupyterlab_code_formatter", "jupyterlab_git", "nbgitpuller"),
@@ -174,6 +188,14 @@ def test_whatever_is_read_from_the_environment_at_import_is_given_to_each_server
     assert {"HubAuth.base_url", "Session.username"} <= read, "the comparison finds what is known"
     given = config.settings({"MANYLAB_SOCKET": "/s", **SOMEBODYS}, home=Path("/tmp/home"), prefix=Path("/opt"))
     assert read <= {f"{section}.{name}" for section, traits in given.items() for name in traits}
+
+
+def test_every_setting_that_is_given_is_one(site):
+    """One that is not is left out without a word by a warm server, and with a warning by a cold one."""
+    python = next(iter(site.machine.run(["bash", "-c", "ls -d /opt/manylab/envs/server/*/bin/python"]).stdout.split()))
+    known = set(json.loads(site.machine.run([python, "-I", "-c", CONFIGURABLE, *EXTENSIONS]).stdout.splitlines()[-1]))
+    given = config.settings({"MANYLAB_SOCKET": "/s", **SOMEBODYS}, home=Path("/tmp/home"), prefix=Path("/opt"))
+    assert {f"{section}.{name}" for section, traits in given.items() for name in traits} <= known
 
 
 def test_a_warm_server_is_like_a_cold_one(site):

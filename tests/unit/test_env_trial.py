@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from manylab.base.errors import EnvironmentFailed
-from manylab.plan.packages import difference, in_words, versions
+from manylab.model.locked import versions
+from manylab.plan.packages import difference, in_words
 from manylab.system.environments import inspect, making, record, trial
 from manylab.system.environments.distributions import conflicts, installed
 from support.environment import Builder

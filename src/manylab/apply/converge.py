@@ -59,7 +59,7 @@ def converge(resources: Iterable[Resource], machine: Machine, leftovers: Sequenc
             machine.say(f"remove {path}")
             remove_path(path)
             with contextlib.suppress(OSError):  # a kernel's folder goes with its last file
-                if path.is_relative_to(machine.layout.jupyter_data):
+                if path.is_relative_to(machine.layout.jupyter_data / "kernels"):
                     path.parent.rmdir()
             done.append(Change(f"file {path}", "remove"))
     return done

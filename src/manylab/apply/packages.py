@@ -15,8 +15,9 @@ from manylab.base.layout import Layout
 from manylab.config import conda_packages, edit
 from manylab.config.values import toml
 from manylab.model import environments
+from manylab.model.locked import versions
 from manylab.model.resources import Environment
-from manylab.plan.packages import Moved, difference, versions
+from manylab.plan.packages import Moved, difference
 from manylab.system.environments import Say, record
 from manylab.system.environments.distributions import installed
 from manylab.system.environments.record import Generation

@@ -59,6 +59,11 @@ class Layout:
         """Kernel specs of the site (first on JUPYTER_PATH)."""
         return self.program / "share" / "jupyter"
 
+    @property
+    def jupyter_labextensions(self) -> Path:
+        """What the Lab of everybody shows beside the extensions of the server environment: widgets of environments."""
+        return self.jupyter_data / "labextensions"
+
     # state
     @property
     def generations(self) -> Path:

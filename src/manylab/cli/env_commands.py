@@ -18,8 +18,9 @@ from manylab.cli.result import Progress, Result
 from manylab.cli.site_commands import LOCK_WAIT, WaitOption, changing, outcome_result
 from manylab.config.packages import name as package_name
 from manylab.model.environments import SERVER
+from manylab.model.locked import versions
 from manylab.model.resources import Environment
-from manylab.plan.packages import Moved, in_words, versions
+from manylab.plan.packages import Moved, in_words
 from manylab.system.environments import record
 
 env_app = typer.Typer(no_args_is_help=True, help="Environments: the Python and the packages that people's kernels use.")

@@ -19,8 +19,9 @@ from manylab.cli.context import make_context
 from manylab.cli.env_commands import DryRunOption, NameArgument, env_app, megabytes, site_of
 from manylab.cli.result import Progress, Result
 from manylab.cli.site_commands import LOCK_WAIT, WaitOption, changing, outcome_result
+from manylab.model.locked import versions
 from manylab.model.resources import Environment
-from manylab.plan.packages import difference, in_words, versions
+from manylab.plan.packages import difference, in_words
 from manylab.system import advisories
 from manylab.system.environments import collect, record, use
 

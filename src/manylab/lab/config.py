@@ -43,8 +43,6 @@ def settings(environ: Mapping[str, str], *, home: Path, prefix: Path) -> dict[st
             "allow_root": False,
             # Where the hub and the person's browser are is decided; nothing to open, nothing to print.
             "open_browser": False,
-            # A page that would open it, with the token in it.
-            "no_browser_open_file": True,
             "jpserver_extensions": {ACTIVITY: True},
             # Jupyter Server's own default (90 s) is longer than the interval and gives a warning per connection.
             "websocket_ping_timeout": 30000,
@@ -78,10 +76,12 @@ def settings(environ: Mapping[str, str], *, home: Path, prefix: Path) -> dict[st
         "LabApp": {
             "user_settings_dir": user_settings,
             "workspaces_dir": workspaces,
-            # Front-end extensions only from the server environment: one in ~/.local that fits another JupyterLab leaves
-            # its owner with an empty page.
+            # Front-end extensions only from the server environment, and the widgets of the site's environments: one in
+            # ~/.local that fits another JupyterLab leaves its owner with an empty page.
             "labextensions_path": [str(prefix / "share/jupyter/labextensions")],
-            "extra_labextensions_path": [],
+            "extra_labextensions_path": [
+                f"{path}/labextensions" for path in environ.get("JUPYTER_PATH", "").split(os.pathsep) if path
+            ],
             # Shows what is installed and installs nothing: the server environment is not writable for people.
             "extension_manager": "readonly",
             # No requests to jupyter.org from everybody's server, and no pop-up about news. What is newer here is told.

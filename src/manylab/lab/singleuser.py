@@ -40,6 +40,8 @@ class SiteServer(JupyterHubSingleUser):  # type: ignore[misc,unused-ignore]
     def initialize(self, args: Any = None) -> None:
         """As JupyterHub's own; and no page asks whether JupyterLab should be built anew."""
         super().initialize(args)
+        # A page that would open it, with the token in it. No setting, though it looks like one.
+        self.serverapp.no_browser_open_file = True
         # Nobody can build it: the server environment is not theirs. To find out that no build is needed takes half a
         # second of CPU each time a browser opens JupyterLab.
         page = self.serverapp.web_app.settings.setdefault("page_config_data", {})

@@ -8,10 +8,31 @@ from pathlib import Path
 
 from manylab.base.layout import Layout
 from manylab.config.schema import Config
-from manylab.model import environments
-from manylab.model.resources import Directory, Environment, File, Resource
+from manylab.model import environments, locked
+from manylab.model.resources import Directory, Environment, File, Link, Resource
 
 SYSTEM_PATH = ("/usr/local/bin", "/usr/bin", "/bin")
+
+# Packages of which one half runs in the kernel and the other in the Lab, and the name of that other half there, as
+# their wheels have it: what a notebook of an environment shows, the Lab shows, without the package being installed a
+# second time for the server. Only what draws: nothing that changes the Lab itself, its menus or its keys.
+WIDGETS = {
+    "anywidget": "anywidget",
+    "bqplot": "bqplot",
+    "ipycanvas": "ipycanvas",
+    "ipycytoscape": "jupyter-cytoscape",
+    "ipydatagrid": "ipydatagrid",
+    "ipyevents": "ipyevents",
+    "ipympl": "jupyter-matplotlib",
+    "ipytree": "ipytree",
+    "ipyvolume": "ipyvolume",
+    "ipyvue": "jupyter-vue",
+    "ipyvuetify": "jupyter-vuetify",
+    "ipywebrtc": "jupyter-webrtc",
+    "jupyter-leaflet": "jupyter-leaflet",
+    "plotly": "jupyterlab-plotly",
+    "pythreejs": "jupyter-threejs",
+}
 
 
 def resources(config: Config, built: Sequence[Environment], layout: Layout) -> Iterator[Resource]:
@@ -35,6 +56,22 @@ def resources(config: Config, built: Sequence[Environment], layout: Layout) -> I
         yield Directory(spec.path.parent, 0o755)
         yield spec
         yield logo
+    yield Directory(layout.jupyter_labextensions, 0o755)
+    yield from widgets(config, built, layout)
+
+
+def widgets(config: Config, built: Sequence[Environment], layout: Layout) -> Iterator[Link]:
+    """The Lab's half of the widgets that environments have. Of several environments the one for new notebooks comes
+    first, then the order of the file: the Lab has one version of each.
+    """
+    mine = sorted(user_environments(built), key=lambda environment: environment.name != config.env.default)
+    found: dict[str, str] = {}
+    for environment in mine:
+        for package in WIDGETS.keys() & locked.versions(environment.lock, environment.python_minor).keys():
+            found.setdefault(WIDGETS[package], environment.name)
+    for extension, name in sorted(found.items()):
+        target = layout.env_current(name) / "share/jupyter/labextensions" / extension
+        yield Link(layout.jupyter_labextensions / extension, str(target))
 
 
 def user_environments(built: Sequence[Environment]) -> tuple[Environment, ...]:

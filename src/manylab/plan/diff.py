@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 
+from manylab.model.locked import versions
 from manylab.model.resources import Account, Copy, Directory, Environment, File, Group, Link, Resource, Secret, Service
-from manylab.plan.packages import versions
 
 
 @dataclass(frozen=True)

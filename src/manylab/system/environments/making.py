@@ -12,8 +12,9 @@ from pathlib import Path
 from manylab.base.errors import CommandFailed, EnvironmentFailed
 from manylab.model.conda_lock import is_conda
 from manylab.model.environments import OWN
+from manylab.model.locked import versions
 from manylab.model.resources import Environment
-from manylab.plan.packages import difference, in_words, versions
+from manylab.plan.packages import difference, in_words
 from manylab.system.environments import conda, inspect, record, share, trial
 from manylab.system.environments.distributions import installed
 from manylab.system.environments.installers import BUILD_TIMEOUT, BUNDLE, WHEELS_ONLY, Say, disk_full, explain, uv

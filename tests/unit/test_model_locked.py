@@ -2,7 +2,7 @@
 
 import pytest
 
-from manylab.plan.packages import versions
+from manylab.model.locked import versions
 
 LOCK = """\
 numpy==2.2.6 ; python_full_version < "3.11" \\
