@@ -45,6 +45,8 @@ def test_the_right_password_of_a_member_is_right(site):
         ("mlt-noshell", "not-this-one", "wrong"),
         ("mlt-gone", PASSWORD, "expired"),
         ("mlt-gone", "not-this-one", "wrong"),
+        ("mlt-open", "", "wrong"),  # an account without a password is not for the web
+        ("mlt-open", "anything", "wrong"),
         ("mlt-stale", PASSWORD, "password-expired"),
         ("mlt-stale", "not-this-one", "wrong"),
         ("root", PASSWORD, "system-account"),
