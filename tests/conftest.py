@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 from collections import Counter
 from pathlib import Path
@@ -28,6 +29,10 @@ def part_of(path: str) -> str:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Whoever starts this in the background of a shell, or with nohup, has these ignored, and so would everything that
+    # tests start and then interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     config.addinivalue_line("markers", "first: runs before others, which profit from what it leaves in the cache")
 
 
