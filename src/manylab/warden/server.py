@@ -34,8 +34,7 @@ _COMPLETE: Final = 5.0  # seconds for a whole question, and for taking the answe
 _AT_ONCE: Final = 256  # connections of one account: a hub gone wild leaves root its own
 _BACKLOG: Final = 1024  # connections that wait to be looked at
 _LAST_STARTS: Final = 3.0  # seconds for what is under way when the warden is told to end
-_TRIM: Final = 60.0  # seconds between looks at the size of logs
-_LOOK: Final = 1.0  # seconds between looks at whether `apply` wrote new settings
+_LOOK: Final = 1.0  # seconds between looks at the size of logs, and at whether `apply` wrote new settings
 
 
 class Warden:
@@ -234,18 +233,15 @@ async def serve(path: Path, files: int) -> None:
     warden.nurseries.keep(warden.settings)
     log.info("listening on %s", address)
     notify_systemd("READY=1")
-    trimmed, seen = loop.time(), _changed(path)
+    seen = _changed(path)
     while not stop.is_set():
         with contextlib.suppress(asyncio.TimeoutError, TimeoutError):
             await asyncio.wait_for(stop.wait(), _LOOK)
         if (now := _changed(path)) != seen:
             seen = now
             warden.fresh()  # another environment means other nurseries, before anybody waits for one
-        if loop.time() - trimmed < _TRIM:
-            continue
-        trimmed = loop.time()
         if warden.settings.log_dir is not None:
-            warden.servers.trim_logs(warden.settings.log_dir)
+            await asyncio.to_thread(folders.trim_logs, warden.settings.log_dir)
     notify_systemd("STOPPING=1")
     server.close()
     place.close()
