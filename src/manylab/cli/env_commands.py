@@ -9,6 +9,7 @@ import typer
 
 from manylab.apply import packages
 from manylab.apply.change import Outcome
+from manylab.apply.lock import exclusive
 from manylab.apply.packages import Newer
 from manylab.apply.site import Site, config_text, look
 from manylab.base.errors import NotFound
@@ -132,7 +133,8 @@ def change_environment(
         context.need_root("this")
     text = edited(config_text(layout))
     if dry_run:
-        with Progress() as progress:
+        # Alone, too: solving uses the caches, and what fails tidies them up.
+        with Progress() as progress, exclusive(layout.apply_lock, wait=wait, say=progress.say):
             site = packages.prepared(layout, text, name, newer, progress.say)
         return _shown(packages.moved(layout, site, name), packages.sizes(layout, name), {}, name, dry_run)
     shown: list[tuple[tuple[Moved, ...], dict[str, int]]] = []

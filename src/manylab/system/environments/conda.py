@@ -19,7 +19,7 @@ from manylab.system.conda import backend
 from manylab.system.environments import record
 from manylab.system.environments.caged import account, caged
 from manylab.system.environments.distributions import Distribution
-from manylab.system.environments.installers import BUILD_TIMEOUT, Say, uv
+from manylab.system.environments.installers import BUILD_TIMEOUT, Say, Watch, uv
 from manylab.system.files import write_file
 from manylab.system.run import run
 
@@ -34,7 +34,7 @@ def site(cache: Path, network: Mapping[str, str], channels: Mapping[str, str], s
     def by_uv(arguments: object) -> None:
         uv([str(one) for one in arguments], cache, variables, say)  # type: ignore[attr-defined]
 
-    return backend.Site(cache, variables, channels, by_uv)
+    return backend.Site(cache, variables, channels, by_uv, watch=lambda: Watch(cache))
 
 
 def install(want: Environment, where: backend.Site, say: Say) -> None:

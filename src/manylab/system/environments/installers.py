@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -19,16 +21,25 @@ BUILD_TIMEOUT = 2 * 3600.0
 BUNDLE = "bundle"
 WHEELS_ONLY = ("--only-binary", ":all:")
 
-# Bytes of a disk that no installer may take, or a fiftieth where that is less.
+# Bytes of a disk, and of memory, that no installer may take, or a fiftieth where that is less.
 _KEEP_FREE = 256 << 20
+# Resident bytes that no installer needs: the solver of conda with all of conda-forge in it stays below two gigabytes.
+_LARGEST = 4 << 30
+# What brings less than this in so many seconds is as good as dead: bytes a second, and of a processor.
+_SLOWEST, _IDLE, _PATIENCE = 1024, 0.02, 120.0
 
 _NETWORK_TROUBLE = re.compile(
-    r"error sending request|dns error|Failed to fetch|Connection refused|timed out|tls handshake|certificate"
-    r"|ENOTFOUND|ECONNREFUSED|EAI_AGAIN|ETIMEDOUT|Could not connect|Network is unreachable",
+    r"error sending request|dns error|Missing `Content-Type`|Failed to fetch|Connection refused|timed out|tls handshake"
+    r"|certificate|ENOTFOUND|ECONNREFUSED|EAI_AGAIN|ETIMEDOUT|Could not connect|Network is unreachable",
     re.IGNORECASE,
 )
 _DISK_FULL = re.compile(r"No space left on device|ENOSPC|Disk quota exceeded", re.IGNORECASE)
 _CONSTANT = ("--no-config", "--no-python-downloads", "--color", "never")
+
+_NETWORK = (
+    "check the network; set HTTPS_PROXY, PIP_INDEX_URL and SSL_CERT_FILE, or [mirrors] in manylab.toml, "
+    "then run it again"
+)
 
 Say = Callable[[str], None]
 
@@ -112,7 +123,7 @@ def _uv(arguments: Sequence[str], cache: Path, network: dict[str, str], say: Say
             input=input,
             ends_with_us=True,
             on_line=None if input is not None else progress,
-            watch=lambda: leave_room(cache),
+            watch=Watch(cache),
         ).out
     except CommandFailed as error:
         sweep_cache(folder)
@@ -128,6 +139,66 @@ def leave_room(folder: Path) -> None:
     keep = min(_KEEP_FREE, disk.total // 50)
     if disk.free < keep:
         raise disk_full(f"less than {keep >> 20} MB are free where {folder} is")
+
+
+class Watch:
+    """Looks after a program that downloads: called with its pid now and then, raises why it must be ended.
+
+    That is when the disk or the memory is nearly full (an index page, or a package, without end), or when for
+    _PATIENCE seconds it has written next to nothing and computed next to nothing: a server that sends a byte now and
+    then keeps within every limit for one answer.
+    """
+
+    def __init__(self, folder: Path, patience: float | None = None) -> None:
+        self._folder, self._patience = folder, _PATIENCE if patience is None else patience
+        self._since, self._written, self._computed = time.monotonic(), 0, 0.0
+
+    def __call__(self, pid: int) -> None:
+        leave_room(self._folder)
+        _leave_memory(pid)
+        now = time.monotonic()
+        if now - self._since < self._patience or (done := _done(pid)) is None:
+            return
+        written, computed = done
+        if written - self._written < _SLOWEST * self._patience and computed - self._computed < _IDLE * self._patience:
+            said = f"a package registry sent next to nothing for {self._patience:g} s"
+            raise DownloadFailed(said, hint=_NETWORK)
+        self._since, self._written, self._computed = now, written, computed
+
+
+def _done(pid: int) -> tuple[int, float] | None:
+    """What a program has done so far: bytes written, seconds of a processor. None when it cannot be seen."""
+    try:
+        io = Path(f"/proc/{pid}/io").read_text(encoding="ascii")
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        written = next(int(line.split()[1]) for line in io.splitlines() if line.startswith("wchar:"))
+        # proc(5): utime, stime and those of its children, 12 to 15 after the name, which may hold anything.
+        ticks = sum(map(int, stat.rpartition(")")[2].split()[11:15]))
+    except (OSError, ValueError, StopIteration):
+        return None
+    return written, ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _leave_memory(pid: int) -> None:
+    """Raises EnvironmentFailed while there is still some memory: what the kernel ends then may be somebody's work."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        said = {line.split(":")[0]: int(line.split()[1]) << 10 for line in lines}
+        total, free = said["MemTotal"], said["MemAvailable"]
+        used = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, LookupError):
+        return
+    if used > _LARGEST:
+        raise EnvironmentFailed(
+            f"what the package index or channel sends takes more than {_LARGEST >> 30} GB of memory",
+            hint="what was in use is untouched; use another index or channel: no real one is that large",
+        )
+    keep = min(_KEEP_FREE, total // 50)
+    if free < keep:
+        raise EnvironmentFailed(
+            f"less than {keep >> 20} MB of memory are free",
+            hint="what was in use is untouched; end what uses much (manylab top), then run it again",
+        )
 
 
 def sweep_cache(uv_cache: Path) -> None:
@@ -157,8 +228,7 @@ def explain(error: CommandFailed) -> EnvironmentFailed | DownloadFailed | DiskFu
     if _NETWORK_TROUBLE.search(text):
         return DownloadFailed(
             f"a package registry could not be reached: {text}",
-            hint="check the network; set HTTPS_PROXY, PIP_INDEX_URL and SSL_CERT_FILE, or [mirrors] in manylab.toml, "
-            "then run it again",
+            hint=_NETWORK,
         )
     return EnvironmentFailed(text, hint="what was in use is untouched")
 
