@@ -11,8 +11,13 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from manylab.base.errors import CommandFailed, DiskFull, DownloadFailed, EnvironmentFailed
+from manylab.base.errors import CommandFailed, DiskFull, DownloadFailed, EnvironmentFailed, ManylabError
 from manylab.system.run import run
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 # Downloading the scientific set over a slow line takes a while; two hours is a line that is as good as dead.
 BUILD_TIMEOUT = 2 * 3600.0
@@ -82,6 +87,29 @@ def solve(
         text = "\n".join(requirements) + "\n"
         uv(["pip", "compile", "-", "--output-file", str(output), *options], cache, network, say, input=text)
         return output.read_text(encoding="utf-8")
+
+
+def download_sizes(lock: str, *, python: str, cache: Path, network: dict[str, str]) -> dict[str, int]:
+    """name -> bytes of the wheel of each package in a lock, as far as uv knows from solving.
+
+    Only its other format says it. Nothing is asked over the network: an index that fell silent would hold up a build.
+    """
+    with tempfile.TemporaryDirectory(prefix="manylab-") as folder:
+        wanted, output = Path(folder) / "lock.txt", Path(folder) / "pylock.toml"
+        wanted.write_text(lock, encoding="utf-8")
+        options = ["--format", "pylock.toml", "--no-deps", "--no-header", "--offline", "--python", python]
+        try:
+            words = ["pip", "compile", str(wanted), "--output-file", str(output), *options, *WHEELS_ONLY]
+            uv(words, cache, network, lambda line: None)
+            said = tomllib.loads(output.read_text(encoding="utf-8"))
+        except (ManylabError, OSError, ValueError):
+            return {}
+    found = {}
+    for package in said.get("packages", ()):
+        sizes = [wheel["size"] for wheel in package.get("wheels", ()) if isinstance(wheel.get("size"), int)]
+        if sizes:
+            found[str(package["name"])] = sizes[0]
+    return found
 
 
 def uv(arguments: Sequence[str], cache: Path, network: dict[str, str], say: Say, input: str | None = None) -> str:
