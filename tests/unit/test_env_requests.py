@@ -62,7 +62,9 @@ def test_of_two_wishes_for_one_package_in_one_breath_none_is_dropped():
     text = '[envs.course]\npackages = ["numpy"]  # theirs\n'
     text = packages.with_packages(text, "course", add=["numpy>=2", "polars", "NumPy<2"])
     assert text == '[envs.course]\npackages = ["numpy>=2", "polars", "NumPy<2"]  # theirs\n'
-    assert packages.with_packages(text, "course", remove=["numpy"]) == '[envs.course]\npackages = ["polars"]  # theirs\n'
+    assert (
+        packages.with_packages(text, "course", remove=["numpy"]) == '[envs.course]\npackages = ["polars"]  # theirs\n'
+    )
 
 
 def test_sizes_are_told_in_words():

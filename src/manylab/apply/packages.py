@@ -183,12 +183,12 @@ def with_packages(text: str, name: str, add: Sequence[str] = (), remove: Sequenc
     key = _OWN_KEYS.get(name, f"envs.{name}.packages")
     if add and name not in _OWN_KEYS and not _has(text, key):
         text = edit.set_value(edit.add_environment(text, name), key, "[]")
-    named: list[str] = []
+    bound: list[str] = []
     for package in add:
-        # One that is there is replaced by what is asked for now; twice in one breath, both are meant.
-        again = packages.name(package) in named
-        text = edit.add_to_list(text, key, package, beside=again)
-        named.append(packages.name(package))
+        # One that is there is replaced by what is asked for now; of two limits in one breath both are meant.
+        named = packages.name(package)
+        text = edit.add_to_list(text, key, package, beside=named in bound)
+        bound += [named] if named != package.lower() else []
     for package in remove:
         text = edit.remove_from_list(text, key, package)
     return text
