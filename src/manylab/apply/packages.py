@@ -163,8 +163,8 @@ def edited(text: str, name: str, asked: dict[str, Any]) -> str:
     text = edit.add_environment(text, name)
     if edit.get(text, f"envs.{name}.backend") != asked["backend"]:
         # What one backend takes the other may not: the list is empty for the moment in which that changes.
-        text = edit.set_value(text, f"envs.{name}.packages", "[]")
-    usual = {"channels": list(conda_packages.DEFAULT_CHANNELS), "pip": []}
+        text = edit.unset(edit.set_value(text, f"envs.{name}.packages", "[]"), f"envs.{name}.source")
+    usual = {"channels": list(conda_packages.DEFAULT_CHANNELS), "pip": [], "source": []}
     for setting in ("backend", "packages", "python", *usual):
         key = f"envs.{name}.{setting}"
         value = asked.get(setting, usual.get(setting))
@@ -191,6 +191,15 @@ def with_packages(text: str, name: str, add: Sequence[str] = (), remove: Sequenc
         bound += [named] if named != package.lower() else []
     for package in remove:
         text = edit.remove_from_list(text, key, package)
+    return text
+
+
+def with_sources(text: str, name: str, add: Sequence[str]) -> str:
+    """manylab.toml in which packages of an environment may be built from source. Raises Refused for manylab's own."""
+    if name in environments.OWN:
+        raise Refused(f"{name} takes wheels only", hint="environments of people can have packages built from source")
+    for package in add:
+        text = edit.add_to_list(text, f"envs.{name}.source", packages.name(package))
     return text
 
 

@@ -35,6 +35,9 @@ UpgradeOption = Annotated[bool, typer.Option("--upgrade", help="Take the newest 
 UpgradePackageOption = Annotated[
     list[str] | None, typer.Option("--upgrade-package", help="Take the newest of this package; may be given again.")
 ]
+SourceOption = Annotated[
+    bool, typer.Option("--source", help="They may be built from source, in a sandbox, where there is no wheel.")
+]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show the difference, and change nothing.")]
 
 
@@ -196,6 +199,7 @@ def add(
     package: PackagesArgument,
     upgrade: UpgradeOption = False,
     upgrade_package: UpgradePackageOption = None,
+    source: SourceOption = False,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
     wait: WaitOption = LOCK_WAIT,
@@ -205,7 +209,8 @@ def add(
     """
 
     def edited(text: str) -> str:
-        return packages.with_packages(text, name, add=package)
+        text = packages.with_packages(text, name, add=package)
+        return packages.with_sources(text, name, package) if source else text
 
     newer = _newer(upgrade, upgrade_package)
     summary = f"env add {name} {' '.join(package)}"

@@ -41,7 +41,7 @@ _NETWORK_TROUBLE = re.compile(
 _DISK_FULL = re.compile(r"No space left on device|ENOSPC|Disk quota exceeded", re.IGNORECASE)
 _CONSTANT = ("--no-config", "--no-python-downloads", "--color", "never")
 
-_NETWORK = (
+NETWORK_HINT = (
     "check the network; set HTTPS_PROXY, PIP_INDEX_URL and SSL_CERT_FILE, or [mirrors] in manylab.toml, "
     "then run it again"
 )
@@ -190,7 +190,7 @@ class Watch:
         written, computed = done
         if written - self._written < _SLOWEST * self._patience and computed - self._computed < _IDLE * self._patience:
             said = f"a package registry sent next to nothing for {self._patience:g} s"
-            raise DownloadFailed(said, hint=_NETWORK)
+            raise DownloadFailed(said, hint=NETWORK_HINT)
         self._since, self._written, self._computed = now, written, computed
 
 
@@ -256,7 +256,13 @@ def explain(error: CommandFailed) -> EnvironmentFailed | DownloadFailed | DiskFu
     if _NETWORK_TROUBLE.search(text):
         return DownloadFailed(
             f"a package registry could not be reached: {text}",
-            hint=_NETWORK,
+            hint=NETWORK_HINT,
+        )
+    if "building from source is disabled" in text:
+        return EnvironmentFailed(
+            text,
+            hint="what was in use is untouched; a package that is published as source alone can be built in a sandbox, "
+            "if envs.NAME.source names it ('manylab env add --source')",
         )
     return EnvironmentFailed(text, hint="what was in use is untouched")
 
