@@ -59,6 +59,7 @@ class Sources:
 
     def __init__(self, folder: Path) -> None:
         self.builder = Builder(folder)
+        self.builder.cache.mkdir(mode=0o700)  # as a site's is
         self.page = folder / "index/sourced/index.html"
         self.page.parent.mkdir(parents=True)
         self.page.write_text("")
@@ -69,7 +70,7 @@ class Sources:
     def add(self, version: str = "1.0", *, do: str = "pass", port: int = 9, digest: str = "") -> None:
         archive = self.page.parent / f"sourced-{version}.tar.gz"
         code = BACKEND.replace("VERSION", version).replace("PORT", str(port)).replace("DO", do)
-        code = code.replace("ARCHIVE", str(self.builder.cache / f"building/{archive.name}"))
+        code = code.replace("ARCHIVE", str(self.builder.folder / f"building/{archive.name}"))
         with tarfile.open(archive, "w:gz") as out:
             # Metadata of this version says nothing that could be relied upon without running it.
             metadata = f"Metadata-Version: 1.1\nName: sourced\nVersion: {version}\n"
@@ -122,7 +123,7 @@ def test_a_source_is_built_without_power_without_network_and_locked_by_its_hash(
     assert saw["saw"] == {
         "uid": (65534, 65534, 65534), "secret": None, "network": False, "root": [], "write": False, "archive": False,
     }  # fmt: skip
-    assert not (made.builder.cache / "building").exists()
+    assert not (made.builder.folder / "building").exists()
 
 
 def test_what_was_built_is_not_built_again_unless_something_newer_is_wanted(made):
@@ -153,7 +154,7 @@ def test_what_does_not_come_out_as_that_package_is_refused_and_nothing_is_kept(m
         made.make()
     assert failure.value.hint
     assert not made.store.exists() or list(made.store.iterdir()) == []
-    assert not (made.builder.cache / "building").exists()
+    assert not (made.builder.folder / "building").exists()
 
 
 def test_a_source_that_is_not_what_the_index_promised_is_not_run(made, tmp_path):

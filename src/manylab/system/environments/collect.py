@@ -30,6 +30,8 @@ def sweep(envs: Path, keep: Collection[Path]) -> list[Path]:
     way out. Returns what was removed.
     """
     removed = []
+    # Where sources are built (`sources`).
+    shutil.rmtree(envs.with_name("building"), ignore_errors=True)
     for folder in _folders(envs):
         original = folder.with_name(folder.name.removeprefix(GONE))
         if folder.name.startswith(GONE):

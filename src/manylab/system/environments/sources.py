@@ -134,8 +134,8 @@ def _find(requirement: str, python: Python, cache: Path, network: Mapping[str, s
 
 @contextlib.contextmanager
 def _folder(cache: Path) -> Iterator[Path]:
-    """Where one is built; not in /tmp, which is another one in the cage."""
-    folder = cache / "building"
+    """Where one is built: not in the cache, which is closed, nor in /tmp, which is another one in the cage."""
+    folder = place(cache)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     folder.chmod(0o755)
@@ -143,6 +143,11 @@ def _folder(cache: Path) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def place(cache: Path) -> Path:
+    """Where sources are built."""
+    return cache.with_name("building")
 
 
 def _build(
@@ -165,10 +170,10 @@ def _build(
     program = [uv_program(), "build", "--wheel", "--no-build-isolation", "--offline", "--no-config", "--color", "never"]
     program += ["--no-python-downloads", "--python", str(environment / "bin/python"), "--cache-dir", str(work / "uv")]
     program += ["--out-dir", str(work / "out"), str(archive)]
-    place = Environment("source", environment, "", python.path, python.minor, "")
+    inside = Environment("source", environment, "", python.path, python.minor, "")
     try:
         run(
-            caged(program, place, work, who),
+            caged(program, inside, work, who),
             timeout=_BUILDING,
             ends_with_us=True,
             cwd="/",
