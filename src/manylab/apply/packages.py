@@ -189,8 +189,11 @@ def with_packages(text: str, name: str, add: Sequence[str] = (), remove: Sequenc
         named = packages.name(package)
         text = edit.add_to_list(text, key, package, beside=named in bound)
         bound += [named] if named != package.lower() else []
+    sources = f"envs.{name}.source"
     for package in remove:
         text = edit.remove_from_list(text, key, package)
+        if name not in _OWN_KEYS and packages.name(package) in edit.get(text, sources):
+            text = edit.remove_from_list(text, sources, packages.name(package))
     return text
 
 
