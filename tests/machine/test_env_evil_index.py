@@ -7,6 +7,7 @@ from __future__ import annotations
 import io
 import tarfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -37,6 +38,18 @@ EVIL = {
 }
 
 
+def source(folder: Path, name: str, setup: str) -> Path:
+    """A package as source alone, with that setup.py."""
+    path = folder / f"{name}-1.0.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        info = f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n"
+        for member, text in {"setup.py": setup, "PKG-INFO": info}.items():
+            entry = tarfile.TarInfo(f"{name}-1.0/{member}")
+            entry.size = len(text)
+            archive.addfile(entry, io.BytesIO(text.encode()))
+    return path
+
+
 @pytest.fixture(scope="module")
 def index(tmp_path_factory) -> Iterator[EvilIndex]:
     folder = tmp_path_factory.mktemp("evil")
@@ -50,18 +63,9 @@ def index(tmp_path_factory) -> Iterator[EvilIndex]:
     # Ten gigabytes of zeros in ten megabytes.
     bomb = bad_wheel(folder, "bomb", {f"bomb/{number}": bytes(1 << 28) for number in range(40)})
     served.add(bomb)
-    with io.BytesIO() as out:
-        with tarfile.open(fileobj=out, mode="w:gz") as archive:
-            for name, text in {
-                "setup.py": "import os; open('/var/tmp/ran', 'w').write(str(os.getuid()))\n",
-                "PKG-INFO": "Metadata-Version: 2.1\nName: sourced\nVersion: 1.0\n",
-            }.items():
-                entry = tarfile.TarInfo(f"sourced-1.0/{name}")
-                entry.size = len(text)
-                archive.addfile(entry, io.BytesIO(text.encode()))
-        source = folder / "sourced-1.0.tar.gz"
-        source.write_bytes(out.getvalue())
-    served.add(source)
+    served.add(source(folder, "sourced", "import os; open('/var/tmp/ran', 'w').write(str(os.getuid()))\n"))
+    honest = "import os\nfrom setuptools import setup\nopen('honest.py', 'w').write(f'uid = {os.getuid()}\\n')\n"
+    served.add(source(folder, "honest", honest + "setup(name='honest', version='1.0', py_modules=['honest'])\n"))
     with served.serving():
         yield served
 
@@ -119,6 +123,24 @@ def test_a_package_cannot_write_outside_of_its_environment(site, name):
 def test_an_index_that_lies_cuts_off_or_says_nothing_changes_nothing(site, name, code):
     error = untouched(site, name)
     assert error["code"] == code, error
+    assert not site.machine.exists("/var/tmp/ran")
+
+
+def test_a_source_is_built_when_asked_for_by_an_account_that_owns_nothing(site):
+    assert "--source" in untouched(site, "honest")["hint"]
+    ask(site, "env", "add", "course", "honest", "--source")
+    uid = site.machine.run(f"{COURSE}/current/bin/python -I -c 'import honest; print(honest.uid)'").stdout
+    assert uid == site.machine.run(["id", "-u", "manylab-build"]).stdout != "0\n"
+    assert 'source = ["honest"]' in site.machine.read(CONFIG_FILE)
+    # The lock names the wheel that was built; made again, it is that one.
+    broken = site.machine.run(f"readlink -f {COURSE}/current").stdout.strip()
+    site.machine.run(f"rm {broken}/manylab-environment.json")
+    ask(site, "apply")
+    assert planned(site) == {} and leftovers(site.machine) == [] and not site.machine.exists("/opt/manylab/building")
+    ask(site, "env", "remove", "course", "honest")
+    assert "honest" not in site.machine.read(CONFIG_FILE)
+    error = refusal(site, "env", "add", "course", "sourced", "--source")
+    assert "sourced 1.0 could not be built" in error["message"], error
     assert not site.machine.exists("/var/tmp/ran")
 
 

@@ -23,6 +23,8 @@ from typing import Any
 
 # As long as conda-build makes it, so that every prefix of people fits into binaries.
 PLACEHOLDER = ("/opt/built_here" + "_placehold" * 25)[:255]
+# The mode of every file in a package; None: what conda-build makes of it.
+MODE: int | None = None
 PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 
@@ -129,7 +131,7 @@ def _tar(members: Mapping[str, bytes | Link]) -> bytes:
                 archive.addfile(member)
                 continue
             member.size = len(content)
-            member.mode = 0o775 if name.startswith(("bin/", "python-scripts/")) else 0o664
+            member.mode = MODE or (0o775 if name.startswith(("bin/", "python-scripts/")) else 0o664)
             archive.addfile(member, io.BytesIO(content))
     return out.getvalue()
 

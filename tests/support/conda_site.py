@@ -11,6 +11,7 @@ from pathlib import Path
 from manylab.base.errors import EnvironmentFailed
 from manylab.system.conda import backend
 from manylab.system.environments import uv_program
+from manylab.system.environments.installers import Watch
 
 
 @dataclass
@@ -22,13 +23,16 @@ class CondaSite:
     mirrors: Mapping[str, str] = field(default_factory=dict)
     pip: Sequence[str] = ()
     silence: float = 60.0
+    patience: float = 120.0
     said: list[str] = field(default_factory=list)
     uv_asked: list[Sequence[str]] = field(default_factory=list)
 
     @property
     def site(self) -> backend.Site:
         """With an empty network: no proxy and no setting of whoever runs the tests."""
-        return backend.Site(self.folder / "cache", {}, self.mirrors, self._uv, self.silence)
+        return backend.Site(
+            self.folder / "cache", {}, self.mirrors, self._uv, self.silence, lambda: Watch(self.folder, self.patience)
+        )
 
     def _uv(self, arguments: Sequence[str]) -> None:
         self.uv_asked.append(arguments)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +13,8 @@ import pytest
 
 from manylab.base.errors import DownloadFailed, EnvironmentFailed
 from manylab.model.conda_lock import parse
+from manylab.model.resources import Environment
+from manylab.system.environments import conda as conda_environments
 from support.channel import PYTHON, Channel, Fault, Link, Package, Server, stand_in_python
 from support.conda_site import CondaSite
 
@@ -188,3 +193,23 @@ def test_a_lock_with_an_address_outside_its_channel_is_refused(conda, channel, n
 def test_a_damaged_lock_is_refused(conda, text):
     with pytest.raises(EnvironmentFailed, match="lock"):
         conda.build(text)
+
+
+def test_what_anybody_could_write_is_not_to_be_reached_while_an_environment_is_made(channel, tmp_path, monkeypatch):
+    """A file that is opened for writing in that moment stays writable for whoever has it."""
+    monkeypatch.setattr("support.channel.MODE", 0o6777)
+    channel.add(Package("open", files={"bin/program": b"#!/bin/sh\n", "share/list": b"x"}, depends=("python",)))
+    want = Environment("geo", tmp_path / "envs/geo/aaa", "aaa", sys.executable, PYTHON, "")
+    want.path.parent.mkdir(parents=True)
+    modes: dict[str, int] = {}
+    with Server(channel).running() as server:
+        site = CondaSite(tmp_path / "site", (server.url,))
+        want = dataclasses.replace(want, lock=site.solve("open"))
+
+        def say(line: str) -> None:
+            modes[line.split()[1]] = stat.S_IMODE(want.path.stat().st_mode)
+
+        conda_environments.install(want, site.site, say)
+    assert modes["linking"] == 0o700
+    assert stat.S_IMODE(want.path.stat().st_mode) == 0o755
+    assert [path for path in want.path.rglob("*") if not path.is_symlink() and path.stat().st_mode & 0o6022] == []

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import subprocess
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +12,7 @@ import pytest
 
 from manylab.base.errors import EnvironmentFailed
 from manylab.model.conda_lock import parse
-from support.channel import Channel, Server, module, stand_in_python
+from support.channel import PYTHON, Channel, Package, Server, module, stand_in_python
 from support.conda_site import CondaSite, python_says, versions, wheel
 
 
@@ -75,3 +78,31 @@ def test_an_environment_without_pip_part_does_not_ask_uv(conda):
     lock = conda.solve("arrays")
     conda.build(lock)
     assert "arrays" in versions(lock) and conda.uv_asked == []
+
+
+def test_neither_conda_s_python_nor_what_it_would_run_at_its_start_is_run_for_the_pip_part(tmp_path, wheels):
+    """Whoever builds may be root, and both are packages."""
+    ran = tmp_path / "ran"
+    python = stand_in_python()
+    script = f"bin/python{PYTHON}"
+    bad = f"#!/bin/bash\necho program >> {ran}\n".encode() + python.files[script].partition(b"\n")[2]
+    channel = Channel(tmp_path / "channel")
+    channel.add(dataclasses.replace(python, files={**python.files, script: bad}))
+    hook = f"import os; open({str(ran)!r}, 'a').write('pth')\n".encode()
+    channel.add(Package("hook", files={f"lib/python{PYTHON}/site-packages/hook.pth": hook}, depends=("python",)))
+    wheel(wheels, "pictures", "1.0")
+    with Server(channel).running() as server:
+        conda = CondaSite(tmp_path / "site", (server.url,), pip=("--no-index", "--find-links", str(wheels)))
+        prefix = conda.build(conda.solve("hook", pip=("pictures",)))
+    assert not ran.exists()
+    packages = prefix / f"lib/python{PYTHON}/site-packages"
+    assert (packages / "pictures.py").exists() and (packages / "pictures-1.0.dist-info/INSTALLER").read_text() == "uv"
+
+
+def test_a_program_of_the_pip_part_is_run_by_the_environment_s_python(conda, wheels):
+    made = wheel(wheels, "pictures", "1.0", code="def main():\n    import sys; print(sys.prefix)\n")
+    with zipfile.ZipFile(made, "a") as archive:
+        archive.writestr("pictures-1.0.dist-info/entry_points.txt", "[console_scripts]\npictures = pictures:main\n")
+    prefix = conda.build(conda.solve("arrays", pip=("pictures",)))
+    assert (prefix / "bin/pictures").read_text().startswith(f"#!{prefix}/bin/python")
+    assert subprocess.run([prefix / "bin/pictures"], capture_output=True, text=True).stdout.strip()

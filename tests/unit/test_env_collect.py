@@ -75,6 +75,8 @@ def test_a_file_that_another_generation_has_frees_nothing(tmp_path):
     os.link(old / "shared", new / "shared")
     (removed,) = collect.freed([one for one in record.generations(tmp_path / "a") if one.path == old])
     assert 100_000 <= removed.size < 150_000
+    everything = record.generations(tmp_path / "a")
+    assert collect.own_sizes(tmp_path, everything)[old] == removed.size
 
 
 def test_interrupted_runs_are_cleaned_up_wherever_they_stopped(tmp_path):

@@ -12,6 +12,7 @@ from manylab.base.layout import system_layout
 from manylab.config.load import parse
 from manylab.model.environments import Request
 from manylab.model.facts import Python
+from manylab.plan.packages import Moved
 from manylab.system import locks
 
 TEXT = """\
@@ -55,3 +56,21 @@ def test_a_lock_of_the_site_s_own_goes_before_the_shipped_one_until_they_are_the
     assert locks.find(layout, asked) == "numpy==99\n"
     locks.keep(layout, asked, shipped)
     assert locks.find(layout, asked) == shipped and not locks.solved_path(layout, asked).exists()
+
+
+def test_of_two_wishes_for_one_package_in_one_breath_none_is_dropped():
+    text = '[envs.course]\npackages = ["numpy"]  # theirs\n'
+    text = packages.with_packages(text, "course", add=["numpy>=2", "polars", "NumPy<2"])
+    assert text == '[envs.course]\npackages = ["numpy>=2", "polars", "NumPy<2"]  # theirs\n'
+    assert (
+        packages.with_packages(text, "course", remove=["numpy"]) == '[envs.course]\npackages = ["polars"]  # theirs\n'
+    )
+
+
+def test_sizes_are_told_in_words():
+    assert [packages.shown_size(size) for size in (0, 20, 12_345, 14_100_000, 2_340_000_000)] == [
+        *("0 MB", "0.0 kB", "12.3 kB", "14.1 MB", "2.34 GB"),
+    ]
+    moved = Moved("six", None, "1.0")
+    assert packages.in_words_with_size(moved, {"six": 11_050}) == "+ six 1.0  11.1 kB to download"
+    assert packages.in_words_with_size(Moved("six", "1.0", None), {"six": 11_050}) == "- six 1.0"

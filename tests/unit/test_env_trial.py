@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -115,6 +117,53 @@ def test_what_people_should_know_of_packages_is_reported(builder):
         "kernels brings a kernel of its own (mine)",
         "shadow brings a module with the name of one of Python's own (json)",
         "twice brings the module twice, and so does shadow",
+    ]
+
+
+def test_a_package_cannot_hide_what_it_brings_from_the_report(builder):
+    """By a path through another folder, by leaving it out of its own list, or by putting it into another's."""
+    minor = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    data = f"around-1.0.data/data/lib/{minor}/site-packages"
+    silent = wheel(builder.wheels, "silent", "1.0", {"silent.py": ""})
+    with zipfile.ZipFile(silent, "a") as archive:
+        archive.writestr("silent.pth", "import silent\n")
+    want = builder.wanted(
+        "aaa",
+        silent,
+        wheel(builder.wheels, "around", "1.0", {f"{data}/around.pth": "import os\n", f"{data}/json.py": ""}),
+        wheel(builder.wheels, "custom", "1.0", {"sitecustomize.py": "", "usercustomize/__init__.py": ""}),
+        wheel(builder.wheels, "large", "1.0", {"large/__init__.py": "", "large/part.py": ""}),
+        wheel(builder.wheels, "patch", "1.0", {"large/part.py": "import os\n", "patch.py": ""}),
+        wheel(builder.wheels, "smart", "1.0", {"smart-1.0.data/data/etc/ipython/ipython_config.py": ""}),
+        wheel(builder.wheels, "space_one", "1.0", {"space/one/__init__.py": ""}),
+        wheel(builder.wheels, "space_two", "1.0", {"space/two/__init__.py": ""}),
+    )
+    builder.install(want)
+    assert inspect.report(want.path, installed(want.path)) == [
+        "around brings a module with the name of one of Python's own (json)",
+        "around runs code at every start of Python (around.pth)",
+        "custom runs code at every start of Python (sitecustomize.py)",
+        "custom runs code at every start of Python (usercustomize)",
+        "large and patch bring the same file (large/part.py)",
+        "silent runs code at every start of Python (silent.pth)",
+        "smart brings settings of IPython, which every kernel reads (ipython_config.py)",
+    ]
+
+
+def test_what_conda_packages_bring_is_reported_too(tmp_path):
+    packages = tmp_path / "lib/python3.12/site-packages"
+    for name in ("hook.pth", "json/__init__.py", "one-1.0.dist-info/METADATA", "one.py"):
+        (packages / name).parent.mkdir(parents=True, exist_ok=True)
+        (packages / name).write_text("")
+    (packages / "one-1.0.dist-info/RECORD").write_text("one.py,,\none-1.0.dist-info/METADATA,,\n")
+    (tmp_path / "conda-meta").mkdir()
+    brought = {"hooks": ["hook.pth", "json/__init__.py"], "py-one": ["one.py", "one-1.0.dist-info/METADATA"]}
+    for name, files in brought.items():
+        said = {"name": name, "files": [f"lib/python3.12/site-packages/{file}" for file in files]}
+        (tmp_path / f"conda-meta/{name}.json").write_text(json.dumps(said))
+    assert inspect.report(tmp_path, installed(tmp_path)) == [
+        "hooks brings a module with the name of one of Python's own (json)",
+        "hooks runs code at every start of Python (hook.pth)",
     ]
 
 

@@ -12,14 +12,16 @@ from manylab.apply.change import Outcome
 from manylab.apply.site import Site, look, solve_one
 from manylab.base.errors import NotFound, Refused
 from manylab.base.layout import Layout
-from manylab.config import conda_packages, edit
+from manylab.config import conda_packages, edit, packages
 from manylab.config.values import toml
 from manylab.model import environments
+from manylab.model.conda_lock import is_conda, parse
 from manylab.model.locked import versions
 from manylab.model.resources import Environment
-from manylab.plan.packages import Moved, difference
+from manylab.plan.packages import Moved, difference, in_words
 from manylab.system.environments import Say, record
 from manylab.system.environments.distributions import installed
+from manylab.system.environments.installers import download_sizes
 from manylab.system.environments.record import Generation
 from manylab.system.files import write_file
 
@@ -85,6 +87,32 @@ def sizes(layout: Layout, name: str, digest: str = "current") -> dict[str, int]:
     return {one.name: one.size for one in installed(folder).values()} if (folder / record.MARKER).exists() else {}
 
 
+def downloads(site: Site, name: str, moved: Sequence[Moved]) -> dict[str, int]:
+    """Bytes of the archives of what is new or another version, as the index or channel says; less what is in the
+    cache is what a build downloads.
+    """
+    wanted, lock = environment(site, name), site.locks.get(name, "")
+    if wanted is None or not any(one.after for one in moved):
+        return {}
+    if is_conda(lock):
+        return {one.name: one.size for one in parse(lock).packages}
+    return download_sizes(lock, python=wanted.python, cache=site.layout.cache, network=site.network)
+
+
+def in_words_with_size(one: Moved, download: dict[str, int]) -> str:
+    """A difference before it is made."""
+    size = download.get(one.name) if one.after is not None else None
+    return in_words(one) + (f"  {shown_size(size)} to download" if size else "")
+
+
+def shown_size(size: int) -> str:
+    """Bytes as people read them: "12.3 kB", "14.1 MB"."""
+    for unit, bytes_of_it in (("GB", 10**9), ("MB", 10**6)):
+        if size >= bytes_of_it:
+            return f"{size / bytes_of_it:.{2 if unit == 'GB' else 1}f} {unit}"
+    return f"{size / 1e3:.1f} kB" if size else "0 MB"
+
+
 def switch(layout: Layout, site: Site, summary: str, say: Say) -> Outcome:
     """Build what is missing, try it, and use it; then manylab.toml is written.
 
@@ -135,8 +163,8 @@ def edited(text: str, name: str, asked: dict[str, Any]) -> str:
     text = edit.add_environment(text, name)
     if edit.get(text, f"envs.{name}.backend") != asked["backend"]:
         # What one backend takes the other may not: the list is empty for the moment in which that changes.
-        text = edit.set_value(text, f"envs.{name}.packages", "[]")
-    usual = {"channels": list(conda_packages.DEFAULT_CHANNELS), "pip": []}
+        text = edit.unset(edit.set_value(text, f"envs.{name}.packages", "[]"), f"envs.{name}.source")
+    usual = {"channels": list(conda_packages.DEFAULT_CHANNELS), "pip": [], "source": []}
     for setting in ("backend", "packages", "python", *usual):
         key = f"envs.{name}.{setting}"
         value = asked.get(setting, usual.get(setting))
@@ -155,10 +183,26 @@ def with_packages(text: str, name: str, add: Sequence[str] = (), remove: Sequenc
     key = _OWN_KEYS.get(name, f"envs.{name}.packages")
     if add and name not in _OWN_KEYS and not _has(text, key):
         text = edit.set_value(edit.add_environment(text, name), key, "[]")
+    bound: list[str] = []
     for package in add:
-        text = edit.add_to_list(text, key, package)
+        # One that is there is replaced by what is asked for now; of two limits in one breath both are meant.
+        named = packages.name(package)
+        text = edit.add_to_list(text, key, package, beside=named in bound)
+        bound += [named] if named != package.lower() else []
+    sources = f"envs.{name}.source"
     for package in remove:
         text = edit.remove_from_list(text, key, package)
+        if name not in _OWN_KEYS and packages.name(package) in edit.get(text, sources):
+            text = edit.remove_from_list(text, sources, packages.name(package))
+    return text
+
+
+def with_sources(text: str, name: str, add: Sequence[str]) -> str:
+    """manylab.toml in which packages of an environment may be built from source. Raises Refused for manylab's own."""
+    if name in environments.OWN:
+        raise Refused(f"{name} takes wheels only", hint="environments of people can have packages built from source")
+    for package in add:
+        text = edit.add_to_list(text, f"envs.{name}.source", packages.name(package))
     return text
 
 
@@ -170,7 +214,10 @@ def _has(text: str, key: str) -> bool:
     return True
 
 
-def as_data(one: Moved, before: dict[str, int], after: dict[str, int]) -> dict[str, Any]:
-    """One difference for `--json`; sizes in bytes, None where they are not known."""
-    sized = {"bytes_before": before.get(one.name), "bytes_after": after.get(one.name)}
+def as_data(one: Moved, before: dict[str, int], after: dict[str, int], download: dict[str, int]) -> dict[str, Any]:
+    """One difference for `--json`; sizes in bytes, None where they are not known. Those before and after are installed,
+    that of the download is packed.
+    """
+    fetched = download.get(one.name) if one.after is not None else None
+    sized = {"bytes_before": before.get(one.name), "bytes_after": after.get(one.name), "bytes_download": fetched}
     return {**dataclasses.asdict(one), "kind": one.kind, **sized}

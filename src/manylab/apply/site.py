@@ -20,6 +20,7 @@ from manylab.config.load import parse, read
 from manylab.config.schema import Config
 from manylab.model import environments as model_environments
 from manylab.model import site as model_site
+from manylab.model.accounts import BUILD_ACCOUNT
 from manylab.model.conda_lock import is_conda
 from manylab.model.environments import Request
 from manylab.model.facts import Facts
@@ -28,7 +29,7 @@ from manylab.system import facts as system_facts
 from manylab.system import locks as system_locks
 from manylab.system import registries, tls
 from manylab.system.conda import backend
-from manylab.system.environments import MARKER, Say, conda, solve
+from manylab.system.environments import MARKER, Say, conda, solve, sources
 from manylab.system.files import everybody_can_read
 
 
@@ -165,15 +166,34 @@ def solve_one(site: Site, request: Request, say: Say, *, afresh: bool = False, u
         return backend.solve(wanted, prefer="" if afresh else near, upgrade=upgrade, site=where, say=say)
     if is_conda(near):
         near = ""
+    network = _with_built_wheels(site, request, say, afresh=afresh or bool(upgrade))
     return solve(
         request.requirements,
         prefer="" if afresh else near or system_locks.shipped(model_environments.SCIENTIFIC),
         upgrade=upgrade,
         python=request.python.path,
         cache=site.layout.cache,
-        network=site.network,
+        network=network,
         say=say,
     )
+
+
+def _with_built_wheels(site: Site, request: Request, say: Say, *, afresh: bool) -> dict[str, str]:
+    """The site's network, in which the packages that may be built from source have wheels."""
+    if request.asked is None or not request.asked.source:
+        return site.network
+    store = site.layout.built_wheels
+    sources.make_wheels(
+        sources.names(request.asked.source, request.requirements),
+        python=request.python,
+        store=store,
+        cache=site.layout.cache,
+        network=site.network,
+        builder=BUILD_ACCOUNT,
+        say=say,
+        afresh=afresh,
+    )
+    return sources.reachable(store, site.network)
 
 
 def keep_locks(site: Site) -> None:

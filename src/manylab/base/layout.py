@@ -114,6 +114,11 @@ class Layout:
         return self.proxy_state / "token.env"
 
     @property
+    def built_wheels(self) -> Path:
+        """Wheels that were built here from source; locks have their hashes."""
+        return self.state / "wheels"
+
+    @property
     def env_locks(self) -> Path:
         """Solved locks of environments whose packages are the site's own choice, one folder an environment."""
         return self.state / "locks"

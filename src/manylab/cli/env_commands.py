@@ -9,6 +9,7 @@ import typer
 
 from manylab.apply import packages
 from manylab.apply.change import Outcome
+from manylab.apply.lock import exclusive
 from manylab.apply.packages import Newer
 from manylab.apply.site import Site, config_text, look
 from manylab.base.errors import NotFound
@@ -34,6 +35,9 @@ UpgradeOption = Annotated[bool, typer.Option("--upgrade", help="Take the newest 
 UpgradePackageOption = Annotated[
     list[str] | None, typer.Option("--upgrade-package", help="Take the newest of this package; may be given again.")
 ]
+SourceOption = Annotated[
+    bool, typer.Option("--source", help="They may be built from source, in a sandbox, where there is no wheel.")
+]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show the difference, and change nothing.")]
 
 
@@ -45,9 +49,7 @@ def site_of(as_json: bool) -> tuple[Context, Site]:
     return context, look(context.layout)
 
 
-def megabytes(size: int) -> str:
-    """Bytes as people read them: "14.1 MB"."""
-    return f"{size / 1e6:.1f} MB" if size < 1e9 else f"{size / 1e9:.2f} GB"
+megabytes = packages.shown_size
 
 
 def _environments(site: Site) -> dict[str, Environment]:
@@ -55,6 +57,8 @@ def _environments(site: Site) -> dict[str, Environment]:
 
 
 _AS_IT_IS = Newer()
+# As many differences are told before a build; afterwards, all.
+_MANY = 20
 _EMPTY: dict[str, object] = {
     "name": "", "number": None, "generation": "", "packages": 0, "python": "", "path": "", "built": False,
 }  # fmt: skip
@@ -132,37 +136,56 @@ def change_environment(
         context.need_root("this")
     text = edited(config_text(layout))
     if dry_run:
-        with Progress() as progress:
+        # Alone, too: solving uses the caches, and what fails tidies them up.
+        with Progress() as progress, exclusive(layout.apply_lock, wait=wait, say=progress.say):
             site = packages.prepared(layout, text, name, newer, progress.say)
-        return _shown(packages.moved(layout, site, name), packages.sizes(layout, name), {}, name, dry_run)
-    shown: list[tuple[tuple[Moved, ...], dict[str, int]]] = []
+            moved = packages.moved(layout, site, name)
+            download = packages.downloads(site, name, moved)
+        return _shown(moved, packages.sizes(layout, name), {}, download, name, dry_run)
+    shown: list[tuple[tuple[Moved, ...], dict[str, int], dict[str, int]]] = []
 
     def act(progress: Progress) -> Outcome:
         # Read again: somebody else may have changed it while this waited.
         site = packages.prepared(layout, edited(config_text(layout)), name, newer, progress.say)
-        shown.append((packages.moved(layout, site, name), packages.sizes(layout, name)))
+        moved = packages.moved(layout, site, name)
+        download = packages.downloads(site, name, moved)
+        for one in moved[:_MANY]:
+            progress.say(f"difference: {packages.in_words_with_size(one, download)}")
+        if len(moved) > _MANY:
+            progress.say(f"difference: and {len(moved) - _MANY} more")
+        shown.append((moved, packages.sizes(layout, name), download))
         return packages.switch(layout, site, summary, progress.say)
 
     outcome = changing(context, wait, act)
-    moved, before = shown[0]
-    result = _shown(moved, before, packages.sizes(layout, name), name, dry_run)
+    moved, before, download = shown[0]
+    result = _shown(moved, before, packages.sizes(layout, name), download, name, dry_run)
     return Result({**outcome_result(outcome, 0.0).data, **result.data}, result.text)
 
 
-def _shown(moved: tuple[Moved, ...], before: dict[str, int], after: dict[str, int], name: str, dry_run: bool) -> Result:
+def _shown(
+    moved: tuple[Moved, ...],
+    before: dict[str, int],
+    after: dict[str, int],
+    download: dict[str, int],
+    name: str,
+    dry_run: bool,
+) -> Result:
     lines = []
     for one in moved:
         size = after.get(one.name) if one.after is not None else before.get(one.name)
-        lines.append(in_words(one) + (f"  {megabytes(size)}" if size else ""))
+        line = in_words(one) + (f"  {megabytes(size)}" if size else "")
+        lines.append(packages.in_words_with_size(one, download) if dry_run and one.after is not None else line)
     counts = {kind: sum(one.kind == kind for one in moved) for kind in ("added", "removed", "up", "down")}
     total = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count) or "the same packages"
     known = sum(after.get(one.name, 0) for one in moved) - sum(before.get(one.name, 0) for one in moved)
     if after and moved:
         total += f", {'+' if known >= 0 else '-'}{megabytes(abs(known))}"
     what = "servers" if name == SERVER else "kernels"
+    if dry_run and download:
+        total += f", {megabytes(sum(download.get(one.name, 0) for one in moved))} to download"
     end = f"{name} is ready; {what} that start from now on use it, those that run keep what they have."
     end = "Nothing was changed." if dry_run else end
-    data = {"packages": [packages.as_data(one, before, after) for one in moved], "dry_run": dry_run}
+    data = {"packages": [packages.as_data(one, before, after, download) for one in moved], "dry_run": dry_run}
     return Result(data, "\n".join([*lines, f"{total}.", end]))
 
 
@@ -176,6 +199,7 @@ def add(
     package: PackagesArgument,
     upgrade: UpgradeOption = False,
     upgrade_package: UpgradePackageOption = None,
+    source: SourceOption = False,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
     wait: WaitOption = LOCK_WAIT,
@@ -185,7 +209,8 @@ def add(
     """
 
     def edited(text: str) -> str:
-        return packages.with_packages(text, name, add=package)
+        text = packages.with_packages(text, name, add=package)
+        return packages.with_sources(text, name, package) if source else text
 
     newer = _newer(upgrade, upgrade_package)
     summary = f"env add {name} {' '.join(package)}"

@@ -38,9 +38,10 @@ def history(name: NameArgument, as_json: JsonOption = False) -> Result:
         raise NotFound(f"there is no environment {name!r}, or it has not been built", hint="'manylab env list'")
     now = record.current(folder)
     processes = use.users([one.path for one in found])
+    sizes = collect.own_sizes(context.layout.envs, found)
     rows, lines = [], [f"  {'NUMBER':>6}  {'WHEN':<19}  {'OWN':>9}  {'PROCESSES':>9}  CHANGES"]
     for one in found:
-        own = sum(removed.size for removed in collect.freed([one]))
+        own = sizes[one.path]
         rows.append(
             {
                 "number": one.number,

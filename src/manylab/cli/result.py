@@ -42,7 +42,9 @@ def show_error(error: ManylabError, *, as_json: bool) -> None:
 
 
 # First words of steps that stay on the screen.
-_LASTING = frozenset(("create", "update", "remove", "restart", "restore", "solving", "waiting", "npm:", "manylab:"))
+_LASTING = frozenset(
+    ("create", "update", "remove", "restart", "restore", "solving", "waiting", "npm:", "manylab:", "difference:")
+)
 
 
 class Progress:

@@ -118,6 +118,9 @@ def _environments(config: Config) -> Iterator[Finding]:
             except Wrong as wrong:
                 key = ("envs", name, "packages", index)
                 yield Finding(key, wrong.message, wrong.hint, (("envs", name, "backend"),))
+        if conda and wanted.source:
+            message = "only the backend uv builds from source"
+            yield Finding(("envs", name, "source"), message, "leave it out, or choose the other backend")
         if conda and not wanted.channels:
             yield Finding(("envs", name, "channels"), "there is no channel to take packages from", "name one")
         if wanted.logo and not str(wanted.logo).lower().endswith((".svg", ".png")):

@@ -75,12 +75,14 @@ def add_environment(text: str, name: str) -> str:
     return text if _at(_read(text), path) is not None else _checked(text, path, {}, [_with_table])
 
 
-def add_to_list(text: str, key: str, item: str) -> str:
-    """The text with one more element in a list, in place of the package of the same name; unchanged if it is there."""
+def add_to_list(text: str, key: str, item: str, *, beside: bool = False) -> str:
+    """The text with one more element in a list, in place of (or `beside`) the package of the same name; unchanged if
+    it is there.
+    """
     path, items = _path(key), _list(text, key)
     if item in items:
         return text
-    same = [old for old in items if _same(path, old, item)]
+    same = [old for old in items if _same(path, old, item) and not beside]
     return _changed(text, path, [item if old in same[:1] else old for old in items] + ([] if same else [item]))
 
 

@@ -46,6 +46,12 @@ class Environment(Table):
         "packages.",
         example=["some-package>=2"],
     )
+    source: kinds.Packages = setting(
+        [],
+        doc="Packages that may be built from source where the index has no wheel of them (backend uv): in a sandbox "
+        "without network, by an account without power, with the compilers of this machine. Of all others, wheels only.",
+        example=["some-package"],
+    )
     start: Literal["warm", "cold"] = setting(
         "warm",
         doc="warm forks a kernel from a process that has everything imported (where servers.start is warm, too); cold "

@@ -59,7 +59,8 @@ class Request:
         if self.asked is not None and self.asked.backend == CONDA:
             said = (CONDA, self.asked.python, *self.asked.channels, "pip", *sorted(self.asked.pip))
             return _digest(*said, "packages", *sorted(self.requirements))
-        return _digest(self.python.minor, *sorted(self.requirements))
+        source = sorted(self.asked.source) if self.asked is not None else []
+        return _digest(self.python.minor, *sorted(self.requirements), *(["source", *source] if source else []))
 
 
 def requests(config: Config, facts: Facts, inputs: Mapping[str, tuple[str, ...]]) -> tuple[Request, ...]:
@@ -84,7 +85,9 @@ def requests(config: Config, facts: Facts, inputs: Mapping[str, tuple[str, ...]]
         elif "ipykernel" not in map(packages.name, requirements):
             requirements.append("ipykernel")  # without it no kernel can start here
         shipped = SCIENTIFIC if asked_for == (SCIENTIFIC,) else ""
-        asked = Asked(tuple(wanted.packages), str(wanted.python), wanted.backend, (), tuple(wanted.pip))
+        asked = Asked(
+            tuple(wanted.packages), str(wanted.python), wanted.backend, (), tuple(wanted.pip), tuple(wanted.source)
+        )
         found.append(Request(name, _fitting(name, wanted.python, facts), shipped, tuple(requirements), asked))
     return tuple(found)
 

@@ -119,7 +119,7 @@ class Account:
 class Asked:
     """What manylab.toml asked for in an environment: its packages, its Python and its backend, as written there.
 
-    channels, pip: of the conda backend.
+    channels, pip: of the conda backend. source: packages that may be built from source, of the other.
     """
 
     packages: tuple[str, ...]
@@ -127,11 +127,12 @@ class Asked:
     backend: str
     channels: tuple[str, ...] = ()
     pip: tuple[str, ...] = ()
+    source: tuple[str, ...] = ()
 
     def as_data(self) -> dict[str, object]:
         """For the record of a generation."""
         said: dict[str, object] = {"packages": list(self.packages), "python": self.python, "backend": self.backend}
-        more = {"channels": list(self.channels), "pip": list(self.pip)}
+        more = {"channels": list(self.channels), "pip": list(self.pip), "source": list(self.source)}
         return said | {name: value for name, value in more.items() if value}
 
 

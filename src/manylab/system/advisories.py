@@ -46,11 +46,11 @@ def known(packages: Sequence[Pinned], network: Mapping[str, str]) -> tuple[list[
 
     Raises AdvisoriesUnavailable when no source answers.
     """
-    opener = _opener(network)
+    opened = opener(network)
     tried = []
     for source in sources(network):
         try:
-            answers = _ask(opener, source, packages)
+            answers = _ask(opened, source, packages)
             if packages and all(answer is None for answer in answers):
                 raise ValueError("it has no list of vulnerabilities")
         except (OSError, ValueError) as error:
@@ -77,7 +77,8 @@ def _beside(parts: Sequence[str]) -> str:
     return urlunsplit((scheme, place, f"{path.rstrip('/').removesuffix('/simple')}/pypi", "", ""))
 
 
-def _opener(network: Mapping[str, str]) -> OpenerDirector:
+def opener(network: Mapping[str, str]) -> OpenerDirector:
+    """What opens addresses by the proxies and certificate authorities that are set."""
     proxies = {name: network[f"{name}_proxy"] for name in ("http", "https") if network.get(f"{name}_proxy")}
     proxies = {
         name: network[f"{name.upper()}_PROXY"] for name in ("http", "https") if network.get(f"{name.upper()}_PROXY")

@@ -87,6 +87,7 @@ def act(want: Resource, have: Resource | None, machine: Machine) -> None:
             say=machine.say,
             builder=BUILD_ACCOUNT,
             channels=machine.channels,
+            built=machine.layout.built_wheels,
         )
     else:
         assert machine.services is not None

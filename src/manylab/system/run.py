@@ -61,14 +61,15 @@ def run(
     check: bool = True,
     on_line: Callable[[str], None] | None = None,
     ends_with_us: bool = False,
-    watch: Callable[[], None] | None = None,
+    watch: Callable[[int], None] | None = None,
 ) -> Completed:
     """Run a program to its end.
 
     timeout: seconds, after which it is killed. umask: what it starts with; never the caller's, so that root's 077
     does not make files that people cannot read. on_line: called with each line of standard error as it comes (for
     progress). ends_with_us: the kernel kills it when this process is killed, so that it does not go on writing beside
-    the next one. watch: called now and then while it runs; what it raises ends the program and is raised here.
+    the next one. watch: called now and then with its pid while it runs; what it raises ends the program and is
+    raised here.
     Raises CommandFailed when it cannot be started, takes too long, or (with `check`) ends with a status other than 0.
     """
     argv = [os.fspath(part) for part in argv]
@@ -113,7 +114,7 @@ def run(
 
 
 @contextlib.contextmanager
-def _watched(process: subprocess.Popen[str], watch: Callable[[], None] | None) -> Iterator[None]:
+def _watched(process: subprocess.Popen[str], watch: Callable[[int], None] | None) -> Iterator[None]:
     """Until the block ends, ask `watch` at every _WATCH seconds."""
     if watch is None:
         yield
@@ -124,7 +125,7 @@ def _watched(process: subprocess.Popen[str], watch: Callable[[], None] | None) -
     def look() -> None:
         while not ended.wait(_WATCH):
             try:
-                watch()
+                watch(process.pid)
             except Exception as error:
                 found.append(error)
                 process.kill()

@@ -52,7 +52,7 @@ def wheels(lock: str, python: str, folder: Path, network: Mapping[str, str], say
             | ({"PIP_INDEX_URL": index} if index else {}),
             timeout=BUILD_TIMEOUT,
             ends_with_us=True,
-            watch=lambda: leave_room(folder),
+            watch=lambda pid: leave_room(folder),
         )
     except CommandFailed as error:
         raise explain(error) from error

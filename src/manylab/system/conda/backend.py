@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,7 @@ from typing import Any
 
 from manylab.base.errors import DiskFull, DownloadFailed, EnvironmentFailed
 from manylab.model.conda_lock import Lock, Package, check_channel, checked, is_conda, parse
+from manylab.system.conda import described
 from manylab.system.facts import PACKAGE
 from manylab.system.run import run
 
@@ -51,7 +53,8 @@ class Site:
 
     cache: shared by all environments; only root writes it. network: variables for proxies and certificates, as
     `system.registries` finds them. mirrors: channel (name or address; "*" for all named ones) -> address of its mirror.
-    silence: seconds without a byte after which a connection counts as dead.
+    silence: seconds without a byte after which a connection counts as dead. watch: what is asked now and then, with its
+    pid, about the process that does the work; what it raises ends that.
     """
 
     cache: Path
@@ -60,6 +63,7 @@ class Site:
     uv: Uv
     # uv's own limit is 30; mirrors that fetch a package themselves first take longer.
     silence: float = 60.0
+    watch: Callable[[], Callable[[int], None]] | None = None
 
 
 def solve(wanted: Wanted, *, prefer: str, site: Site, say: Say, upgrade: Sequence[str] = ()) -> str:
@@ -114,7 +118,7 @@ def build(lock: str, prefix: Path, *, site: Site, say: Say) -> list[str]:
             hint="the package python of these channels is not the usual one: use another channel",
         )
     if parsed.pip:
-        _install_pip(parsed.pip, prefix, site)
+        _install_pip(parsed, prefix, site)
     for note in notes:
         say(f"conda: {note}")
     return notes
@@ -124,6 +128,7 @@ def _work(job: dict[str, Any], site: Site, say: Say) -> Any:
     """One job in a process of its own. Raises what it raised."""
     cache = site.cache / "conda"
     cache.mkdir(parents=True, exist_ok=True, mode=0o755)
+    _sweep(cache)
     with tempfile.TemporaryDirectory(prefix="manylab-") as folder:
         asked, answer = Path(folder) / "job.json", Path(folder) / "answer.json"
         # Not in argv: the address of a mirror may hold a password.
@@ -135,11 +140,21 @@ def _work(job: dict[str, Any], site: Site, say: Say) -> Any:
             cwd="/",
             ends_with_us=True,
             on_line=lambda line: say(line) if line.startswith("conda: ") else None,
+            watch=site.watch() if site.watch is not None else None,
         )
         said = json.loads(answer.read_text(encoding="utf-8"))
     if "failed" in said:
         raise _FAILURES[said["failed"]](said["message"], hint=said["hint"])
     return said["done"]
+
+
+def _sweep(cache: Path) -> None:
+    """Remove what a worker that was killed had half written; whoever uses the cache holds the site's lock."""
+    for path in (*cache.glob("repodata/.tmp*"), *cache.glob("archives/*/.*.part"), *cache.glob("unpacked/.tmp*")):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _solve_pip(
@@ -175,13 +190,14 @@ def _solve_pip(
     return tuple(line for line in text.splitlines() if line.strip() and not line.startswith("#"))
 
 
-def _install_pip(lines: Sequence[str], prefix: Path, site: Site) -> None:
+def _install_pip(lock: Lock, prefix: Path, site: Site) -> None:
     """Wheels only, checked, and nothing beside them: what they need is either in the same part or from conda."""
     with tempfile.TemporaryDirectory(prefix="manylab-") as folder:
         path = Path(folder) / "pip.txt"
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        path.write_text("\n".join(lock.pip) + "\n", encoding="utf-8")
+        python = described.interpreter(Path(folder), prefix, lock.python)
         options = ["--require-hashes", "--no-deps", "--break-system-packages", *_WHEELS_ONLY]
-        site.uv(["pip", "install", *options, "--python", str(prefix / "bin/python"), "-r", str(path)])
+        site.uv(["pip", "install", *options, "--python", str(python), "-r", str(path)])
 
 
 def _pip_name(package: Package) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import shutil
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,8 @@ def sweep(envs: Path, keep: Collection[Path]) -> list[Path]:
     way out. Returns what was removed.
     """
     removed = []
+    # Where sources are built (`sources`).
+    shutil.rmtree(envs.with_name("building"), ignore_errors=True)
     for folder in _folders(envs):
         original = folder.with_name(folder.name.removeprefix(GONE))
         if folder.name.startswith(GONE):
@@ -78,6 +81,16 @@ def freed(going: Sequence[Generation]) -> list[Removed]:
         kept |= own.keys()
         found.append(Removed(one.path.parent.name, one, sum(own.values())))
     return found
+
+
+def own_sizes(envs: Path, generations: Sequence[Generation]) -> dict[Path, int]:
+    """What removing each of these alone would free; everything is looked at once, however many they are."""
+    found = {folder: share.inodes(folder) for folder in _folders(envs)}
+    times = Counter(inode for inodes in found.values() for inode in inodes)
+    return {
+        one.path: sum(size for inode, size in found.get(one.path, {}).items() if times[inode] == 1)
+        for one in generations
+    }
 
 
 def collect(envs: Path, *, keep: int, needed: Collection[Path], say: Say, dry_run: bool = False) -> list[Removed]:

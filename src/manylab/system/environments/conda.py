@@ -16,10 +16,10 @@ from manylab.config import conda_packages
 from manylab.model.conda_lock import parse
 from manylab.model.resources import Environment
 from manylab.system.conda import backend
-from manylab.system.environments import record
+from manylab.system.environments import record, share
 from manylab.system.environments.caged import account, caged
 from manylab.system.environments.distributions import Distribution
-from manylab.system.environments.installers import BUILD_TIMEOUT, Say, uv
+from manylab.system.environments.installers import BUILD_TIMEOUT, Say, Watch, uv
 from manylab.system.files import write_file
 from manylab.system.run import run
 
@@ -34,11 +34,15 @@ def site(cache: Path, network: Mapping[str, str], channels: Mapping[str, str], s
     def by_uv(arguments: object) -> None:
         uv([str(one) for one in arguments], cache, variables, say)  # type: ignore[attr-defined]
 
-    return backend.Site(cache, variables, channels, by_uv)
+    return backend.Site(cache, variables, channels, by_uv, watch=lambda: Watch(cache))
 
 
 def install(want: Environment, where: backend.Site, say: Say) -> None:
-    """Everything of the lock, into the folder of this generation."""
+    """Everything of the lock, into the folder of this generation.
+
+    Packages may have files that anybody can write; the folder is closed until there are none.
+    """
+    want.path.mkdir(mode=0o700)
     backend.build(want.lock, want.path, site=where, say=say)
     for name in (record.MARKER, record.LOCK):
         if os.path.lexists(want.path / name):
@@ -46,6 +50,7 @@ def install(want: Environment, where: backend.Site, say: Say) -> None:
                 f"a package brings {name}, which belongs to the environment itself", hint="leave that package out"
             )
     write_file(want.path / record.LOCK, want.lock, 0o644)
+    share.open_to_all(want.path)
 
 
 def compile_new(want: Environment, builder: str) -> None:

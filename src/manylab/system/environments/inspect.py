@@ -4,8 +4,11 @@ over, reported where people should know.
 
 from __future__ import annotations
 
+import json
+import os
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from manylab.base.errors import EnvironmentFailed
@@ -14,7 +17,11 @@ from manylab.system.environments.distributions import Distribution
 
 # uv's own way of telling virtualenv from venv, in every environment that it makes.
 _UV_FILES = ("_virtualenv.py", "_virtualenv.pth")
-_INTERPRETERS = ("python", "python3")
+# uv's, and manylab's own (making).
+_OWN_PTH = ("_virtualenv.pth", "_manylab_user.pth")
+# Python imports these whenever it starts (site).
+_AT_START = ("sitecustomize", "usercustomize")
+_MODULE = re.compile(r"([^\W\d]\w*)(?:\.(?:cpython|abi3|cp)[\w-]*)?\.(?:py|so)")
 
 
 def fingerprint(environment: Path) -> dict[str, str]:
@@ -70,22 +77,99 @@ def _normal(base: Path, text: str) -> str:
     return str(Path(*parts))
 
 
-def report(environment: Path, packages: Mapping[str, Distribution]) -> list[str]:
-    """What people should know of the packages, one line each; nothing of it is wrong in itself."""
-    found = []
-    kernels = record.site_packages(environment).parents[2] / "share/jupyter/kernels"
-    owners: dict[str, str] = {}
+def owners(environment: Path, packages: Mapping[str, Distribution]) -> dict[str, list[str]]:
+    """Which packages say that a file is theirs: path below the environment -> names. Byte code is left out."""
+    found: dict[str, list[str]] = {}
+    for meta in sorted((environment / "conda-meta").glob("*.json")):
+        said = json.loads(meta.read_text(encoding="utf-8"))
+        for path in said.get("files", ()):
+            found.setdefault(str(path), []).append(str(said.get("name")))
     for package in packages.values():
-        for name in package.files:
-            if name.endswith(".pth") and "/" not in name:
-                found.append(f"{package.name} runs code at every start of Python ({name})")
-            if name.endswith("/kernel.json") and package.name != "ipykernel" and kernels.is_dir():
-                found.append(f"{package.name} brings a kernel of its own ({Path(name).parent.name})")
-        for module in sorted(package.top_level):
-            if module in sys.stdlib_module_names:
-                found.append(f"{package.name} brings a module with the name of one of Python's own ({module})")
-            if f"{module}/__init__.py" in package.files or f"{module}.py" in package.files:
-                if module in owners:
-                    found.append(f"{package.name} brings the module {module}, and so does {owners[module]}")
-                owners[module] = package.name
-    return sorted(found)
+        base = package.folder.parent
+        own = _below(environment, base, f"{package.folder.name}/METADATA")
+        if own in found:  # conda's packages of Python modules have both records
+            continue
+        for text in dict.fromkeys(package.files):
+            if (path := _below(environment, base, text)) is not None and not path.endswith(".pyc"):
+                found.setdefault(path, []).append(package.name)
+    return found
+
+
+def _below(environment: Path, base: Path, text: str) -> str | None:
+    path = Path(os.path.normpath(base / text))
+    return str(path.relative_to(environment)) if path.is_relative_to(environment) else None
+
+
+def report(environment: Path, packages: Mapping[str, Distribution]) -> list[str]:
+    """What people should know of the packages, one line each; nothing of it is wrong in itself.
+
+    The folders are looked at, and not what packages say of themselves: that tells only whose a file is.
+    """
+    whose = owners(environment, packages)
+
+    def who(path: Path) -> str:
+        names = whose.get(str(path.relative_to(environment)), [])
+        return " and ".join(dict.fromkeys(names)) or "a package that does not say so"
+
+    base = record.site_packages(environment)
+    found = []
+    for path in sorted(base.iterdir()):
+        module = _module_of(path)
+        if path.suffix == ".pth" and path.name not in _OWN_PTH:
+            found.append(f"{who(path)} runs code at every start of Python ({path.name})")
+        if module in _AT_START:
+            found.append(f"{who(_first(path))} runs code at every start of Python ({path.name})")
+        if module in sys.stdlib_module_names:
+            owner = who(_first(path))
+            found.append(f"{owner} brings a module with the name of one of Python's own ({module})")
+    for path in sorted((environment / "share/jupyter/kernels").glob("*/kernel.json")):
+        if who(path) != "ipykernel":
+            found.append(f"{who(path)} brings a kernel of its own ({path.parent.name})")
+    for path in sorted((environment / "etc/ipython").rglob("*")):
+        if path.is_file():
+            found.append(f"{who(path)} brings settings of IPython, which every kernel reads ({path.name})")
+    return sorted({*found, *_double(environment, base, whose)})
+
+
+def _first(path: Path) -> Path:
+    """A file by which a module's owner is known."""
+    if not path.is_dir():
+        return path
+    start = path / "__init__.py"
+    return start if start.exists() else next((one for one in sorted(path.rglob("*")) if one.is_file()), path)
+
+
+def _module_of(path: Path) -> str:
+    """The module that something directly in site-packages is; "" for what cannot be imported."""
+    if path.is_dir():
+        return path.name if path.name.isidentifier() and path.name != "__pycache__" else ""
+    match = _MODULE.fullmatch(path.name)
+    return match[1] if match else ""
+
+
+def _double(environment: Path, base: Path, whose: Mapping[str, Sequence[str]]) -> list[str]:
+    """Modules and files that more than one package brings: which of them is there is a matter of chance."""
+    inside = str(base.relative_to(environment)) + "/"
+    modules: dict[str, list[str]] = {}
+    files: dict[tuple[str, ...], list[str]] = {}
+    for path, names in whose.items():
+        name = path.removeprefix(inside)
+        several = tuple(dict.fromkeys(names))
+        if path.startswith(inside) and (module := _root_of(name)):
+            modules.setdefault(module, []).extend(several)
+        elif len(several) > 1 and (name.endswith((".py", ".so", ".pth", "kernel.json")) or path.startswith("bin/")):
+            files.setdefault(several, []).append(name)
+    found = []
+    for module, names in modules.items():
+        first, *others = dict.fromkeys(names)
+        found += [f"{other} brings the module {module}, and so does {first}" for other in others]
+    for several, paths in files.items():
+        more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+        found.append(f"{' and '.join(several)} bring the same file ({min(paths)}{more})")
+    return found
+
+
+def _root_of(name: str) -> str:
+    """The module that a file below site-packages makes importable; "" for a file further inside, or none."""
+    match = _MODULE.fullmatch(name.removesuffix("/__init__.py") + ".py" if name.endswith("/__init__.py") else name)
+    return match[1] if match else ""

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from manylab.base.errors import CommandFailed, DiskFull, DownloadFailed, EnvironmentFailed
+from manylab.base.errors import CommandFailed, DiskFull, DownloadFailed, EnvironmentFailed, ManylabError
 from manylab.system.run import run
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 # Downloading the scientific set over a slow line takes a while; two hours is a line that is as good as dead.
 BUILD_TIMEOUT = 2 * 3600.0
@@ -19,16 +26,25 @@ BUILD_TIMEOUT = 2 * 3600.0
 BUNDLE = "bundle"
 WHEELS_ONLY = ("--only-binary", ":all:")
 
-# Bytes of a disk that no installer may take, or a fiftieth where that is less.
+# Bytes of a disk, and of memory, that no installer may take, or a fiftieth where that is less.
 _KEEP_FREE = 256 << 20
+# Resident bytes that no installer needs: the solver of conda with all of conda-forge in it stays below two gigabytes.
+_LARGEST = 4 << 30
+# What brings less than this in so many seconds is as good as dead: bytes a second, and of a processor.
+_SLOWEST, _IDLE, _PATIENCE = 1024, 0.02, 120.0
 
 _NETWORK_TROUBLE = re.compile(
-    r"error sending request|dns error|Failed to fetch|Connection refused|timed out|tls handshake|certificate"
-    r"|ENOTFOUND|ECONNREFUSED|EAI_AGAIN|ETIMEDOUT|Could not connect|Network is unreachable",
+    r"error sending request|dns error|Missing `Content-Type`|Failed to fetch|Connection refused|timed out|tls handshake"
+    r"|certificate|ENOTFOUND|ECONNREFUSED|EAI_AGAIN|ETIMEDOUT|Could not connect|Network is unreachable",
     re.IGNORECASE,
 )
 _DISK_FULL = re.compile(r"No space left on device|ENOSPC|Disk quota exceeded", re.IGNORECASE)
 _CONSTANT = ("--no-config", "--no-python-downloads", "--color", "never")
+
+NETWORK_HINT = (
+    "check the network; set HTTPS_PROXY, PIP_INDEX_URL and SSL_CERT_FILE, or [mirrors] in manylab.toml, "
+    "then run it again"
+)
 
 Say = Callable[[str], None]
 
@@ -73,6 +89,29 @@ def solve(
         return output.read_text(encoding="utf-8")
 
 
+def download_sizes(lock: str, *, python: str, cache: Path, network: dict[str, str]) -> dict[str, int]:
+    """name -> bytes of the wheel of each package in a lock, as far as uv knows from solving.
+
+    Only its other format says it. Nothing is asked over the network: an index that fell silent would hold up a build.
+    """
+    with tempfile.TemporaryDirectory(prefix="manylab-") as folder:
+        wanted, output = Path(folder) / "lock.txt", Path(folder) / "pylock.toml"
+        wanted.write_text(lock, encoding="utf-8")
+        options = ["--format", "pylock.toml", "--no-deps", "--no-header", "--offline", "--python", python]
+        try:
+            words = ["pip", "compile", str(wanted), "--output-file", str(output), *options, *WHEELS_ONLY]
+            uv(words, cache, network, lambda line: None)
+            said = tomllib.loads(output.read_text(encoding="utf-8"))
+        except (ManylabError, OSError, ValueError):
+            return {}
+    found = {}
+    for package in said.get("packages", ()):
+        sizes = [wheel["size"] for wheel in package.get("wheels", ()) if isinstance(wheel.get("size"), int)]
+        if sizes:
+            found[str(package["name"])] = sizes[0]
+    return found
+
+
 def uv(arguments: Sequence[str], cache: Path, network: dict[str, str], say: Say, input: str | None = None) -> str:
     """Run uv to its end. Raises what `explain` makes of its failure.
 
@@ -112,7 +151,7 @@ def _uv(arguments: Sequence[str], cache: Path, network: dict[str, str], say: Say
             input=input,
             ends_with_us=True,
             on_line=None if input is not None else progress,
-            watch=lambda: leave_room(cache),
+            watch=Watch(cache),
         ).out
     except CommandFailed as error:
         sweep_cache(folder)
@@ -128,6 +167,66 @@ def leave_room(folder: Path) -> None:
     keep = min(_KEEP_FREE, disk.total // 50)
     if disk.free < keep:
         raise disk_full(f"less than {keep >> 20} MB are free where {folder} is")
+
+
+class Watch:
+    """Looks after a program that downloads: called with its pid now and then, raises why it must be ended.
+
+    That is when the disk or the memory is nearly full (an index page, or a package, without end), or when for
+    _PATIENCE seconds it has written next to nothing and computed next to nothing: a server that sends a byte now and
+    then keeps within every limit for one answer.
+    """
+
+    def __init__(self, folder: Path, patience: float | None = None) -> None:
+        self._folder, self._patience = folder, _PATIENCE if patience is None else patience
+        self._since, self._written, self._computed = time.monotonic(), 0, 0.0
+
+    def __call__(self, pid: int) -> None:
+        leave_room(self._folder)
+        _leave_memory(pid)
+        now = time.monotonic()
+        if now - self._since < self._patience or (done := _done(pid)) is None:
+            return
+        written, computed = done
+        if written - self._written < _SLOWEST * self._patience and computed - self._computed < _IDLE * self._patience:
+            said = f"a package registry sent next to nothing for {self._patience:g} s"
+            raise DownloadFailed(said, hint=NETWORK_HINT)
+        self._since, self._written, self._computed = now, written, computed
+
+
+def _done(pid: int) -> tuple[int, float] | None:
+    """What a program has done so far: bytes written, seconds of a processor. None when it cannot be seen."""
+    try:
+        io = Path(f"/proc/{pid}/io").read_text(encoding="ascii")
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        written = next(int(line.split()[1]) for line in io.splitlines() if line.startswith("wchar:"))
+        # proc(5): utime, stime and those of its children, 12 to 15 after the name, which may hold anything.
+        ticks = sum(map(int, stat.rpartition(")")[2].split()[11:15]))
+    except (OSError, ValueError, StopIteration):
+        return None
+    return written, ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _leave_memory(pid: int) -> None:
+    """Raises EnvironmentFailed while there is still some memory: what the kernel ends then may be somebody's work."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        said = {line.split(":")[0]: int(line.split()[1]) << 10 for line in lines}
+        total, free = said["MemTotal"], said["MemAvailable"]
+        used = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, LookupError):
+        return
+    if used > _LARGEST:
+        raise EnvironmentFailed(
+            f"what the package index or channel sends takes more than {_LARGEST >> 30} GB of memory",
+            hint="what was in use is untouched; use another index or channel: no real one is that large",
+        )
+    keep = min(_KEEP_FREE, total // 50)
+    if free < keep:
+        raise EnvironmentFailed(
+            f"less than {keep >> 20} MB of memory are free",
+            hint="what was in use is untouched; end what uses much (manylab top), then run it again",
+        )
 
 
 def sweep_cache(uv_cache: Path) -> None:
@@ -157,8 +256,13 @@ def explain(error: CommandFailed) -> EnvironmentFailed | DownloadFailed | DiskFu
     if _NETWORK_TROUBLE.search(text):
         return DownloadFailed(
             f"a package registry could not be reached: {text}",
-            hint="check the network; set HTTPS_PROXY, PIP_INDEX_URL and SSL_CERT_FILE, or [mirrors] in manylab.toml, "
-            "then run it again",
+            hint=NETWORK_HINT,
+        )
+    if "building from source is disabled" in text:
+        return EnvironmentFailed(
+            text,
+            hint="what was in use is untouched; a package that is published as source alone can be built in a sandbox, "
+            "if envs.NAME.source names it ('manylab env add --source')",
         )
     return EnvironmentFailed(text, hint="what was in use is untouched")
 

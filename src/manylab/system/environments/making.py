@@ -15,7 +15,7 @@ from manylab.model.environments import OWN
 from manylab.model.locked import versions
 from manylab.model.resources import Environment
 from manylab.plan.packages import difference, in_words
-from manylab.system.environments import conda, inspect, record, share, trial
+from manylab.system.environments import conda, inspect, record, share, sources, trial
 from manylab.system.environments.distributions import installed
 from manylab.system.environments.installers import BUILD_TIMEOUT, BUNDLE, WHEELS_ONLY, Say, disk_full, explain, uv
 from manylab.system.facts import LAUNCHER_KEPT, PACKAGE, launcher
@@ -36,11 +36,12 @@ def build(
     say: Say,
     builder: str = "",
     channels: Mapping[str, str] | None = None,
+    built: Path | None = None,
 ) -> None:
     """Make the environment in its folder, from nothing, try it, and mark it complete as the last step.
 
     builder: the account that runs packages' code for the trial, when this is root. channels: mirrors of conda's
-    channels. Wheels only: no code of a package
+    channels. built: wheels that were made here from source. Wheels only: no code of a package
     runs while it is installed. Raises EnvironmentFailed, DownloadFailed or DiskFull; what is half made stays without
     its marker and is removed by the next run, what was refused is removed at once.
     """
@@ -55,7 +56,8 @@ def build(
         if is_conda(want.lock):
             conda.install(want, conda.site(cache, network, channels or {}, say), say)
         else:
-            _install(want, cache, network, say)
+            theirs = built is not None and want.asked is not None and bool(want.asked.source)
+            _install(want, cache, sources.reachable(built, network) if theirs and built else network, say)
         # What this generation is made of is the same as before for the most part.
         share.link_same(want.path, share.earlier(want.path, want.python_minor))
         if is_conda(want.lock):

@@ -128,17 +128,24 @@ def compile_new(folder: Path, python: str) -> None:
 
 
 def open_to_all(folder: Path) -> None:
-    """Everybody may read and enter, nobody but the owner may write: whatever the umask was when a wheel was packed."""
+    """Everybody may read and enter, nobody but the owner may write: whatever the umask was when a wheel was packed.
+
+    The folder itself comes last: what anybody could write was never to be reached, if it was closed before.
+    """
     for directory, directories, files in os.walk(folder):
-        for name in (".", *directories, *files):
-            path = Path(directory, name)
-            status = path.lstat()
-            if stat.S_ISLNK(status.st_mode):
-                continue
-            mode = stat.S_IMODE(status.st_mode)
-            right = (mode | 0o444 | (0o111 if mode & 0o100 or stat.S_ISDIR(status.st_mode) else 0)) & 0o755
-            if mode != right:
-                path.chmod(right)
+        for name in (*directories, *files):
+            _open(Path(directory, name))
+    _open(folder)
+
+
+def _open(path: Path) -> None:
+    status = path.lstat()
+    if stat.S_ISLNK(status.st_mode):
+        return
+    mode = stat.S_IMODE(status.st_mode)
+    right = (mode | 0o444 | (0o111 if mode & 0o100 or stat.S_ISDIR(status.st_mode) else 0)) & 0o755
+    if mode != right:
+        path.chmod(right)
 
 
 def inodes(folder: Path) -> dict[tuple[int, int], int]:
