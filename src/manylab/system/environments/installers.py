@@ -6,10 +6,12 @@ import re
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from manylab.base.errors import CommandFailed, DiskFull, DownloadFailed, EnvironmentFailed
+from manylab.system.environments.screen import Screen
 from manylab.system.run import run
 
 # Downloading the scientific set over a slow line takes a while; two hours is a line that is as good as dead.
@@ -101,6 +103,14 @@ def _uv(arguments: Sequence[str], cache: Path, network: dict[str, str], say: Say
         if not line.lstrip().startswith(("+ ", "- ", "Using Python")):
             say(line.strip())
 
+    screen = Screen()
+
+    def draw(text: str) -> None:
+        if line := screen.feed(text, time.monotonic()):
+            say(line)
+
+    # Whoever looks on sees it move; uv draws for a terminal only.
+    watched = input is None and sys.stderr.isatty()
     folder = cache / "uv"
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -111,7 +121,8 @@ def _uv(arguments: Sequence[str], cache: Path, network: dict[str, str], say: Say
             env=network,
             input=input,
             ends_with_us=True,
-            on_line=None if input is not None else progress,
+            on_line=None if input is not None or watched else progress,
+            on_screen=draw if watched else None,
             watch=lambda: leave_room(cache),
         ).out
     except CommandFailed as error:
