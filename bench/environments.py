@@ -26,7 +26,7 @@ from harness import Machine, Running, root_for
 PROJECT = Path(__file__).resolve().parents[1]
 LOCKS = PROJECT / "src/manylab/locks"
 CHECKOUT = "/srv/manylab"
-MORE = "polars"  # one wheel without dependencies of its own
+MORE = "xarray"  # one small wheel; what it needs is there
 NOTHING_TO_DO = 5  # times on each machine: it takes less than a second
 HUB, SET = "/opt/jupyterhub", "/srv/scientific"
 # Debian 12 has Node 18, which the proxy does not run on; there people take Node from elsewhere.

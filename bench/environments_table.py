@@ -12,7 +12,7 @@ ROWS = {
     "first": ("first start of a bare Debian, until the site answers", "空白的 Debian 上第一次启动，到站点有应答为止"),
     "cold": ("the set `scientific`, nothing downloaded yet", "软件包集 `scientific`，没有任何下载缓存"),
     "warm": ("the same, from what was downloaded before", "同上，用以前下载的文件"),
-    "add": ("one package more (polars)", "增加一个软件包（polars）"),
+    "add": ("one package more (xarray)", "增加一个软件包（xarray）"),
     "nothing": ("nothing to do", "没有要做的事"),
     "back": ("back to the generation before", "回到前一代"),
     "disk-first": ("the set on the disk", "软件包集占用的磁盘"),
