@@ -35,15 +35,16 @@ NODE = {"bookworm": "", "trixie": "nodejs npm"}
 
 @dataclass(frozen=True)
 class Sample:
-    """One measurement: seconds, or bytes for what is named disk-*."""
+    """One measurement: seconds, or bytes for what is named disk-*. processors: seconds of them, None if not known."""
 
     side: str
     case: str
     repeat: int
     value: float
+    processors: float | None = None
 
 
-Keep = Callable[[str, float], None]
+Keep = Callable[..., None]
 
 
 def names(lock: str) -> list[str]:
@@ -52,13 +53,14 @@ def names(lock: str) -> list[str]:
     return [line for line in lines if line and not line.startswith("-r")]
 
 
-def timed(machine: Machine, command: str, timeout: float = 1800) -> float:
-    """Seconds that a command takes inside. Raises RuntimeError with its last lines when it fails."""
-    script = 'begin=$(date +%s%N); sh -c "$1" >/tmp/said 2>&1; echo $? $(($(date +%s%N) - begin))'
-    status, taken = machine.run(["sh", "-c", script, "sh", command], timeout=timeout, cwd="/").stdout.split()
-    if status != "0":
+def timed(machine: Machine, command: str, timeout: float = 1800) -> tuple[float, float]:
+    """What a command takes inside: seconds, and seconds of processors. Raises RuntimeError with its last lines."""
+    script = "TIMEFORMAT='%R %U %S'; time sh -c \"$1\" >/tmp/said 2>&1"
+    done = machine.run(["bash", "-c", script, "bash", command], timeout=timeout, cwd="/", check=False)
+    if done.returncode:
         raise RuntimeError(f"{command}\n{machine.run('tail -n 20 /tmp/said').stdout}")
-    return int(taken) / 1e9
+    real, user, system = map(float, done.stderr.split())
+    return real, user + system
 
 
 def until_it_answers(machine: Machine, command: str, began: float, timeout: float = 1800) -> Iterator[Running]:
@@ -106,19 +108,19 @@ def manylab(machine: Machine, keep: Keep, steps: list[str]) -> None:
         steps += running.output().splitlines()
     command, envs = f"{CHECKOUT}/manylab", "/opt/manylab/envs/default"
     for _ in range(NOTHING_TO_DO):
-        keep("nothing", timed(machine, f"{command} apply"))
+        keep("nothing", *timed(machine, f"{command} apply"))
     first = machine.run(["readlink", "-f", f"{envs}/current"]).stdout.strip()
-    keep("add", timed(machine, f"{command} env add default {MORE}"))
+    keep("add", *timed(machine, f"{command} env add default {MORE}"))
     second = machine.run(["readlink", "-f", f"{envs}/current"]).stdout.strip()
     sizes = disk(machine, first, second)
     keep("disk-first", sizes[0])
     keep("disk-second", sizes[1])
     for number in (1, 2, 1):
-        keep("back", timed(machine, f"{command} env rollback default {number}"))
+        keep("back", *timed(machine, f"{command} env rollback default {number}"))
     machine.run(f"rm -rf {envs} /opt/manylab/cache/uv")
-    keep("cold", timed(machine, f"{command} apply"))
+    keep("cold", *timed(machine, f"{command} apply"))
     machine.run(f"rm -rf {envs}")
-    keep("warm", timed(machine, f"{command} apply"))
+    keep("warm", *timed(machine, f"{command} apply"))
 
 
 def recipe(machine: Machine, keep: Keep, suite: str) -> None:
@@ -146,13 +148,13 @@ def recipe(machine: Machine, keep: Keep, suite: str) -> None:
     wanted = " ".join(names("scientific"))
     install = f"python3 -m venv {SET} && {SET}/bin/pip install -q {wanted}"
     machine.run("rm -rf /root/.cache/pip")
-    keep("cold", timed(machine, install))
+    keep("cold", *timed(machine, install))
     machine.run(["rm", "-rf", SET])
-    keep("warm", timed(machine, install))
+    keep("warm", *timed(machine, install))
     for _ in range(NOTHING_TO_DO):
-        keep("nothing", timed(machine, f"{SET}/bin/pip install -q {wanted}"))
+        keep("nothing", *timed(machine, f"{SET}/bin/pip install -q {wanted}"))
     keep("disk-first", disk(machine, SET)[0])
-    keep("add", timed(machine, f"{SET}/bin/pip install -q {MORE}"))
+    keep("add", *timed(machine, f"{SET}/bin/pip install -q {MORE}"))
     # A second venv shares nothing with the first.
     keep("disk-second", disk(machine, SET)[0])
 
@@ -161,8 +163,13 @@ def summaries(samples: Sequence[Sample]) -> list[dict[str, object]]:
     """Median, least and most of each case on each side."""
     found = []
     for side, case in dict.fromkeys((one.side, one.case) for one in samples):
-        values = [one.value for one in samples if (one.side, one.case) == (side, case)]
+        those = [one for one in samples if (one.side, one.case) == (side, case)]
+        values = [one.value for one in those]
         numbers = {"n": len(values), "median": statistics.median(values), "low": min(values), "high": max(values)}
+        busy = [
+            one.processors for one in samples if (one.side, one.case) == (side, case) and one.processors is not None
+        ]
+        numbers |= {"processors": statistics.median(busy)} if busy else {}
         found.append({"side": side, "case": case, **numbers})
     return found
 
@@ -188,9 +195,12 @@ def measure(suite: str, repeat: int, sides: Sequence[str]) -> dict[str, object]:
     for number in range(1, repeat + 1):
         for side in sides:
 
-            def keep(case: str, value: float, side: str = side, number: int = number) -> None:
-                samples.append(Sample(side, case, number, round(value, 3)))
+            def keep(
+                case: str, value: float, processors: float | None = None, *, side: str = side, number: int = number
+            ) -> None:
+                samples.append(Sample(side, case, number, round(value, 3), processors))
                 shown = f"{value / 1e6:.0f} MB" if case.startswith("disk") else f"{value:.2f} s"
+                shown += f" ({processors:.2f} s of processors)" if processors is not None else ""
                 print(f"{number}/{repeat} {side:8} {case:12} {shown}", file=sys.stderr, flush=True)
 
             with Machine(root_for(suite, "none")) as machine:
