@@ -33,7 +33,10 @@ _HINT = "what was in use is untouched; ask for another version, or leave the pac
 # manylab's own environments: what must be importable besides what was asked for.
 # A test of a whole server belongs here as well, see docs/decisions/0013.
 _PARTS: dict[str, tuple[str, ...]] = {
-    HUB: ("jupyterhub.app", "manylab.hub.app", "manylab.cli.main", "manylab.supervise", "manylab.warden"),
+    HUB: (
+        *("jupyterhub.app", "manylab.hub.app", "manylab.supervise", "manylab.warden"),
+        *("manylab.cli.main", "manylab.cli.site_commands", "manylab.cli.service_commands"),
+    ),
     SERVER: ("jupyterlab", "jupyter_server.serverapp", "jupyterhub.singleuser.extension", "manylab.lab.server"),
 }
 
