@@ -48,7 +48,7 @@ def test_a_program_that_gets_a_terminal_is_followed_while_it_draws():
 
 
 def test_what_it_says_when_it_fails_is_without_bars_and_colours():
-    text = "10 %\r\x1b[2K20 %\r\x1b[2K\x1b[31merror\x1b[0m: no numpy\n  because\n"
+    text = "10 %\r\x1b[2K\u280b Resolving..." + " " * 100 + "\x1b[31merror\x1b[0m: no numpy\n  because\n"
     with pytest.raises(CommandFailed, match=r"status 3: error: no numpy\n +because$"):
         run(program(text, 3), on_screen=lambda text: None)
 

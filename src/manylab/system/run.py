@@ -202,7 +202,9 @@ def _drawn(screen: int, on_screen: Callable[[str], None]) -> Iterator[str]:
 def lasting(drawn: str) -> str:
     """What stays on a screen: no bars, no spinners, no colours."""
     lines = (re.split(r"\x1b\[2K|\r", line.rstrip("\r"))[-1] for line in drawn.split("\n"))
-    return "\n".join(line for line in (CONTROL.sub("", line).rstrip() for line in lines) if line)
+    # A spinner (one of Braille's patterns) that was about to be wiped away fills its line.
+    shown = (re.sub(r"^[\u2800-\u28ff] .*? {9,}", "", CONTROL.sub("", line)).rstrip() for line in lines)
+    return "\n".join(line for line in shown if line)
 
 
 def _follow(process: subprocess.Popen[str], said: Iterator[str], timeout: float) -> tuple[str, str]:

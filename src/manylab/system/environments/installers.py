@@ -100,7 +100,7 @@ def uv(arguments: Sequence[str], cache: Path, network: dict[str, str], say: Say,
 def _uv(arguments: Sequence[str], cache: Path, network: dict[str, str], say: Say, input: str | None) -> str:
     def progress(line: str) -> None:
         # One line a package is too much; what is downloaded, with its size, is what people wait for.
-        if not line.lstrip().startswith(("+ ", "- ", "Using Python")):
+        if not line.lstrip().startswith(("+ ", "- ", "Using Python", "Using CPython")):
             say(line.strip())
 
     screen = Screen()
@@ -160,7 +160,7 @@ def explain(error: CommandFailed) -> EnvironmentFailed | DownloadFailed | DiskFu
     lines = [
         line
         for line in error.message.split(":", 1)[-1].splitlines()
-        if line.strip() and not line.strip().startswith("Using Python")
+        if line.strip() and not line.strip().startswith(("Using Python", "Using CPython"))
     ]
     text = "\n".join(lines).strip()
     if is_disk_full(text):
