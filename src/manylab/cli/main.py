@@ -13,11 +13,11 @@ from manylab.cli.app import app
 GROUPS = {
     "site_commands": ("up", "plan", "apply", "history", "rollback"),
     "user_commands": ("user",),
-    "env_commands": ("env",),
-    "env_people": ("env",),
-    "env_generations": ("env",),
-    "env_files": ("env",),
-    "bundle_commands": ("env",),
+    "env_commands": ("env show", "env add", "env remove", "env build"),
+    "env_people": ("env list", "env copy", "env shell"),
+    "env_generations": ("env history", "env rollback", "env gc", "env audit"),
+    "env_files": ("env import", "env export"),
+    "bundle_commands": ("env bundle",),
     "config_wiring": ("config",),
     "service_commands": ("install", "uninstall", "start", "stop", "restart", "enable", "disable"),
     "look_commands": ("status", "doctor", "logs"),
@@ -28,8 +28,9 @@ GROUPS = {
 
 
 def load(words: Sequence[str] = ()) -> None:
-    """Register the commands that a command line may mean; all of them where its first word is none of theirs."""
-    wanted = [module for module, first in GROUPS.items() if words and words[0] in first]
+    """Register the commands that a command line may mean; all of them where its first words are none of theirs."""
+    typed = {" ".join(words[:1]), " ".join(words[:2])}
+    wanted = [module for module, first in GROUPS.items() if typed & {*first}]
     for module in wanted or GROUPS:
         importlib.import_module(f"manylab.cli.{module}")
 
