@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import re
 import socket
@@ -19,6 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import environments_table
 from harness import Machine, Running, root_for
@@ -63,11 +65,15 @@ def timed(machine: Machine, command: str, timeout: float = 1800) -> tuple[float,
     return real, user + system
 
 
-def until_it_answers(machine: Machine, command: str, began: float, timeout: float = 1800) -> Iterator[Running]:
-    """Start it, and go on when the hub answers through its proxy."""
+def until_it_answers(
+    machine: Machine, command: str, began: float, steps: list[str], timeout: float = 1800
+) -> Iterator[Running]:
+    """Start it, and go on when the hub answers through its proxy. steps: gets what it said, and when."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with machine.popen(command, cwd="/") as running:
         while True:
+            said = running.output().splitlines()
+            steps += [f"{time.monotonic() - began:.1f} {line}" for line in said[len(steps) :]]
             if running.poll() is not None or time.monotonic() - began > timeout:
                 raise RuntimeError(f"it does not answer:\n{running.output()[-3000:]}")
             try:
@@ -75,7 +81,7 @@ def until_it_answers(machine: Machine, command: str, began: float, timeout: floa
                     if answer.status == 200:
                         break
             except OSError:
-                time.sleep(0.05)
+                time.sleep(0.1)
         yield running
         running.signal(15)
         running.wait(60)
@@ -103,9 +109,8 @@ def manylab(machine: Machine, keep: Keep, steps: list[str]) -> None:
     machine.run("mkdir -p /etc/manylab")
     machine.write("/etc/manylab/manylab.toml", f"[http]\nport = {machine.port}\n", mode=0o600)
     began = time.monotonic()
-    with started(machine, f"{CHECKOUT}/manylab up", began) as running:
+    with started(machine, f"{CHECKOUT}/manylab up", began, steps):
         keep("first", time.monotonic() - began)
-        steps += running.output().splitlines()
     command, envs = f"{CHECKOUT}/manylab", "/opt/manylab/envs/default"
     for _ in range(NOTHING_TO_DO):
         keep("nothing", *timed(machine, f"{command} apply"))
@@ -123,7 +128,7 @@ def manylab(machine: Machine, keep: Keep, steps: list[str]) -> None:
     keep("warm", *timed(machine, f"{command} apply"))
 
 
-def recipe(machine: Machine, keep: Keep, suite: str) -> None:
+def recipe(machine: Machine, keep: Keep, steps: list[str], suite: str) -> None:
     """What the documentation of JupyterHub says: a venv, pip and npm; with the packages that manylab brings."""
     packages = [*names("server"), *names("scientific"), *([] if NODE[suite] else names("proxy"))]
     quoted = " ".join(f"'{one}'" for one in dict.fromkeys(packages))
@@ -143,7 +148,7 @@ def recipe(machine: Machine, keep: Keep, suite: str) -> None:
     ]
     machine.write("/srv/recipe", "\n".join(lines) + "\n")
     began = time.monotonic()
-    with started(machine, "sh /srv/recipe", began):
+    with started(machine, "sh -x /srv/recipe", began, steps):
         keep("first", time.monotonic() - began)
     wanted = " ".join(names("scientific"))
     install = f"python3 -m venv {SET} && {SET}/bin/pip install -q {wanted}"
@@ -188,10 +193,11 @@ def machine_line() -> str:
     )
 
 
-def measure(suite: str, repeat: int, sides: Sequence[str]) -> dict[str, object]:
-    """All sides, taking turns."""
+def measure(suite: str, repeat: int, sides: Sequence[str]) -> Iterator[dict[str, object]]:
+    """All sides, taking turns: what is known after each turn."""
     samples: list[Sample] = []
-    steps: list[list[str]] = []
+    # How busy this machine was already, and what was said until the site answered.
+    steps: list[dict[str, Any]] = []
     for number in range(1, repeat + 1):
         for side in sides:
 
@@ -204,22 +210,22 @@ def measure(suite: str, repeat: int, sides: Sequence[str]) -> dict[str, object]:
                 print(f"{number}/{repeat} {side:8} {case:12} {shown}", file=sys.stderr, flush=True)
 
             with Machine(root_for(suite, "none")) as machine:
+                steps.append({"side": side, "load": os.getloadavg()[0], "first": []})
                 if side == "manylab":
-                    steps.append([])
-                    manylab(machine, keep, steps[-1])
+                    manylab(machine, keep, steps[-1]["first"])
                 else:
-                    recipe(machine, keep, suite)
-    return {
-        "when": time.strftime("%Y-%m-%d %H:%M:%S"),
-        "machine": machine_line(),
-        "suite": suite,
-        "repeat": repeat,
-        "packages": {"recipe": [*names("server"), *names("scientific")], "set": names("scientific"), "more": MORE},
-        "not_measured": {"conda": "no public channel could be reached from this machine"},
-        "summaries": summaries(samples),
-        "samples": [asdict(one) for one in samples],
-        "steps": steps,
-    }
+                    recipe(machine, keep, steps[-1]["first"], suite)
+        yield {
+            "when": time.strftime("%Y-%m-%d %H:%M:%S"),
+            "machine": machine_line(),
+            "suite": suite,
+            "repeat": number,
+            "packages": {"recipe": [*names("server"), *names("scientific")], "set": names("scientific"), "more": MORE},
+            "not_measured": {"conda": "no public channel could be reached from this machine"},
+            "summaries": summaries(samples),
+            "samples": [asdict(one) for one in samples],
+            "steps": steps,
+        }
 
 
 def main() -> int:
@@ -235,10 +241,10 @@ def main() -> int:
     if options.draw:
         found = json.loads(options.draw.read_text(encoding="utf-8"))
     else:
-        found = measure(options.suite, options.repeat, options.side or environments_table.SIDES)
         options.results.mkdir(parents=True, exist_ok=True)
-        path = options.results / f"{str(found['when'])[:10]}-environments-{options.suite}.json"
-        path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        path = options.results / f"{time.strftime('%Y-%m-%d')}-environments-{options.suite}.json"
+        for found in measure(options.suite, options.repeat, options.side or environments_table.SIDES):
+            path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
         print(path, file=sys.stderr)
     environments_table.write(found, options.docs)
     print(environments_table.table(found))
