@@ -82,7 +82,7 @@ def link(name: str, target: str, kind: bytes) -> tarfile.TarInfo:
         ({"files": {"x": [1, "0" * 64], "x/y": [1, "0" * 64]}}, "cannot have"),
         ({"files": []}, "damaged"),
         ({"pythons": [MINOR, "2.0"]}, "2.0, which this machine does not have"),
-        ({"files": {"x": [1 << 40, "0" * 64]}}, "shorter than"),
+        ({"files": {"x": [1 << 40, "0" * 64]}}, "damaged: it is shorter than"),
         ({"files": {**{name: [1, "0" * 64] for name in FILES}, "more": [1, "0" * 64]}}, "damaged"),
         ({"members": [link("wheels/link", "/etc/passwd", tarfile.SYMTYPE)]}, "does not belong"),
         ({"members": [link("wheels/link", "/etc/passwd", tarfile.LNKTYPE)]}, "does not belong"),

@@ -169,7 +169,7 @@ def check(path: Path, locks: Path | None) -> tuple[dict[str, Any], str]:
             said, digest = read_manifest(file)
             check_machine(said, locks)
             if sum(size for size, _ in said["files"].values()) > path.stat().st_size:
-                raise BadBundle("the bundle is shorter than what should be in it", AGAIN)
+                raise BadBundle("the bundle is damaged: it is shorter than what should be in it", AGAIN)
             for member, _, sha256 in _members(file, said):
                 _copy(file, member, sha256, None)
     except (tarfile.TarError, EOFError, OSError) as error:
