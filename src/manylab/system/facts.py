@@ -9,6 +9,7 @@ import platform
 import pwd
 import re
 import stat
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -64,12 +65,22 @@ def source_digest(package: Path, parts: tuple[str, ...]) -> str:
     files.
     """
     total = hashlib.sha256()
-    for path in sorted(package.rglob("*")):
-        inside = path.relative_to(package).parts
-        wanted = parts == ("*",) or inside[0] in parts or inside == ("__init__.py",)
-        if wanted and path.is_file() and "__pycache__" not in inside:
-            total.update(str(path.relative_to(package)).encode() + b"\0" + path.read_bytes() + b"\0")
+    # Not by pathlib: this is most of what an `apply` with nothing to do would take.
+    for inside in sorted(_files(str(package), parts)):
+        content = Path(package, inside).read_bytes()
+        total.update(inside.encode() + b"\0" + content + b"\0")
     return total.hexdigest()
+
+
+def _files(package: str, parts: tuple[str, ...]) -> Iterator[str]:
+    """Paths inside the package of everything that belongs to these parts of it."""
+    for directory, directories, names in os.walk(package):
+        inside = directory[len(package) + 1 :]
+        directories[:] = [name for name in directories if name != "__pycache__"]
+        if not inside and parts != ("*",):
+            directories[:] = [name for name in directories if name in parts]
+            names = [name for name in names if name in parts or name == "__init__.py"]
+        yield from (f"{inside}/{name}" if inside else name for name in names)
 
 
 @cache
