@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-from manylab.warden.login import Turns
+from manylab.warden.turns import Beginnings
 
 
 def test_no_more_begin_at_once_than_there_are_places():
     async def people():
-        turns, inside, most = Turns(places=2, beginning=60), 0, 0
+        turns, inside, most = Beginnings(places=2, beginning=60), 0, 0
 
         async def hash_one():
             nonlocal inside, most
@@ -28,7 +28,7 @@ def test_no_more_begin_at_once_than_there_are_places():
 
 def test_what_waits_and_does_not_hash_keeps_nobody_waiting():
     async def people():
-        turns, let_go = Turns(places=1, beginning=0.01), asyncio.Event()
+        turns, let_go = Beginnings(places=1, beginning=0.01), asyncio.Event()
 
         async def guess():
             async with turns.turn():
@@ -46,7 +46,7 @@ def test_what_waits_and_does_not_hash_keeps_nobody_waiting():
 
 def test_a_place_is_given_back_once():
     async def people():
-        turns = Turns(places=1, beginning=0.001)
+        turns = Beginnings(places=1, beginning=0.001)
         for _ in range(3):
             async with turns.turn():
                 # Longer than the beginning: given back by the clock, and not again at the end.

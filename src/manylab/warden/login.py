@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import os
 import random
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator
 from typing import Final
 
 from manylab.base import names
@@ -18,18 +15,13 @@ from manylab.warden import accounts
 from manylab.warden.messages import Authenticate, Reason, Refusal
 from manylab.warden.pam import Pam
 from manylab.warden.settings import Settings
+from manylab.warden.turns import Beginnings
 
 log = logging.getLogger("manylab.warden")
 
 # PAM processes. A wrong password holds one for two seconds: with few, whoever guesses would keep others waiting.
 _AT_ONCE: Final = 64
 _WAIT: Final = 20.0  # seconds for one of those to become free
-# How many begin before the first has its answer. With a class at the door, sixty hashes side by side are all ready at
-# the same moment, and until then the hub has nothing to do; in turn, the first has a Lab while the last is hashed.
-_HASHING: Final = max(2, (os.cpu_count() or 1) // 2)
-# Seconds, four times what a hash takes: what lasts longer waits (for the pause after a wrong password, for a directory
-# far away) and keeps nobody from a processor.
-_HASH: Final = 0.1
 _TRIES: Final = 5  # wrong passwords for one name ...
 _WINDOW: Final = 60.0  # ... in this many seconds
 _NAMES: Final = 4096  # names remembered; PAM's own delay lets no more than about 240 different ones pass in a window
@@ -87,33 +79,12 @@ class Throttle:
         self._tries.pop(name, None)
 
 
-class Turns:
-    """Lets `places` begin; the next one begins when one of them has ended, or is no longer at the beginning."""
-
-    def __init__(self, places: int = _HASHING, beginning: float = _HASH) -> None:
-        self._free = asyncio.Semaphore(places)
-        self._beginning = beginning
-
-    @contextlib.asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Waits for a turn. The place is given back once, at the end or after `beginning` seconds."""
-        await self._free.acquire()
-        place = contextlib.ExitStack()  # gives it back once, whoever is first
-        place.callback(self._free.release)
-        timer = asyncio.get_running_loop().call_later(self._beginning, place.close)
-        try:
-            yield
-        finally:
-            timer.cancel()
-            place.close()
-
-
 class Login:
     """Answers `authenticate`."""
 
     def __init__(self) -> None:
         self._free = asyncio.Semaphore(_AT_ONCE)
-        self._turns = Turns()
+        self._turns = Beginnings()
         self._throttle = Throttle()
         self._pam = Pam()
 

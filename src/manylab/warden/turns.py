@@ -1,9 +1,12 @@
-"""Few starts at a time: sixty that share two processors would all be late. Whoever only waits holds up nobody."""
+"""A few at a time: sixty that share two processors would all be late. Whoever only waits holds up nobody."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import time
+from collections.abc import AsyncIterator
 from typing import Final
 
 from manylab.warden import processes
@@ -11,6 +14,12 @@ from manylab.warden import processes
 _LOOK: Final = 0.25  # seconds
 _IDLE: Final = 8  # looks one after another at which it did not want a processor
 _LONGEST: Final = 20.0  # seconds; four times what a cold start takes on a machine that has nothing else to do
+# How many begin before the first has its answer. With a class at the door, sixty hashes side by side are all ready at
+# the same moment, and until then the hub has nothing to do; in turn, the first has a Lab while the last is hashed.
+_HASHING: Final = max(2, (os.cpu_count() or 1) // 2)
+# Seconds, four times what a hash takes: what lasts longer waits (for the pause after a wrong password, for a directory
+# far away) and keeps nobody from a processor.
+_HASH: Final = 0.1
 
 
 class Turn:
@@ -57,3 +66,24 @@ class Turn:
         if self._held:
             self._held = False
             self._turns.release()
+
+
+class Beginnings:
+    """Passwords that are hashed: lets `places` begin; the next one begins when one of them has ended, or is no longer at the beginning."""
+
+    def __init__(self, places: int = _HASHING, beginning: float = _HASH) -> None:
+        self._free = asyncio.Semaphore(places)
+        self._beginning = beginning
+
+    @contextlib.asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Waits for a turn. The place is given back once, at the end or after `beginning` seconds."""
+        await self._free.acquire()
+        place = contextlib.ExitStack()  # gives it back once, whoever is first
+        place.callback(self._free.release)
+        timer = asyncio.get_running_loop().call_later(self._beginning, place.close)
+        try:
+            yield
+        finally:
+            timer.cancel()
+            place.close()
