@@ -69,7 +69,9 @@ class Turn:
 
 
 class Beginnings:
-    """Passwords that are hashed: lets `places` begin; the next one begins when one of them has ended, or is no longer at the beginning."""
+    """For passwords that are hashed: lets `places` begin; the next one begins when one of them has its answer, or is no
+    longer at the beginning.
+    """
 
     def __init__(self, places: int = _HASHING, beginning: float = _HASH) -> None:
         self._free = asyncio.Semaphore(places)
