@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from manylab.base.errors import ConfigError
-from manylab.warden import accounts, folders, messages, settings
+from manylab.warden import accounts, folders, messages, room, settings
 from manylab.warden.login import Login
 from manylab.warden.messages import Authenticate, BadMessage, List, Message, Refusal, Start, Status, Stop, StopAll
 from manylab.warden.nurseries import Nurseries
@@ -136,6 +136,15 @@ class Warden:
         person = await accounts.ask(accounts.find, running.entry.user, self.settings)
         return messages.done(uid=person.uid, gid=person.gid, groups=list(person.groups))
 
+    async def tidy(self) -> None:
+        """Cut what servers have logged; stop those of whoever fills the file system of the sockets."""
+        servers = self.settings.servers
+        if self.settings.log_dir is not None:
+            await asyncio.to_thread(folders.trim_logs, self.settings.log_dir)
+        if os.geteuid() == 0 and (name := await asyncio.to_thread(room.look, servers)) is not None:
+            await asyncio.to_thread(room.empty, servers, name)
+            await self.servers.stop_all(name)
+
     async def finish(self) -> None:
         """Let starts and stops that are under way come to an end, for a little while."""
         if self._tasks:
@@ -240,8 +249,10 @@ async def serve(path: Path, files: int) -> None:
         if (now := _changed(path)) != seen:
             seen = now
             warden.fresh()  # another environment means other nurseries, before anybody waits for one
-        if warden.settings.log_dir is not None:
-            await asyncio.to_thread(folders.trim_logs, warden.settings.log_dir)
+        try:
+            await warden.tidy()
+        except Exception as error:
+            _report(error)
     notify_systemd("STOPPING=1")
     server.close()
     place.close()
