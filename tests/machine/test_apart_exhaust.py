@@ -152,6 +152,18 @@ def test_a_server_cannot_be_filled_up_by_somebody_who_may_not_even_enter(two):
         others_go_on(two)
 
 
+@pytest.mark.parametrize("path", ["hub/login", "user/alice/login"])
+def test_a_large_request_of_a_stranger_is_refused_before_it_is_read(two, path):
+    """Its body would be kept in memory, that of alice's server counted against her; unit tests have the attack."""
+    two.alice.open_lab()
+    head = f"POST /{path} HTTP/1.1\r\nHost: lab\r\nContent-Length: %d\r\n\r\n"
+    answer = two.attack("say", two.site.machine.port, head % 90_000_000, 10)
+    assert answer.startswith(("HTTP/1.1 400", "HTTP/1.1 503")), answer
+    assert two.attack("say", two.site.machine.port, head % 90, 1) == "", "a small one is waited for"
+    text = {"type": "file", "format": "text", "content": "x" * 3_000_000}
+    two.alice.server("PUT", "api/contents/large.txt", json=text).raise_for_status()
+
+
 def test_the_hub_and_the_proxy_may_open_as_many_files_as_they_can_be_given(two):
     for word in ("manylab.hub", "configurable-http-proxy"):
         pid = next(process.pid for process in two.site.machine.processes() if any(word in arg for arg in process.argv))
