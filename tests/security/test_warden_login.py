@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import socket
 import threading
 import time
 from pathlib import Path
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from manylab.system import warden_client as client
-from support.warden_site import PASSWORD, Site
+from support.warden_site import HUB, PASSWORD, Site, acting_as, until
 
 
 @pytest.fixture(scope="module")
@@ -142,3 +144,18 @@ def test_a_service_that_pam_does_not_know_or_a_python_that_fails_is_an_error_and
     assert sign_in(site, "mlt-bob")["reason"] == "error"
     site.write_settings()
     assert sign_in(site, "mlt-bob")["ok"]
+
+
+def test_strangers_who_sign_in_without_end_keep_nobody_from_anything_else(site):
+    """Each of them takes seconds, so that the hub's questions would all be these."""
+    line = json.dumps({"do": "authenticate", "user": "nobody-here", "password": "x"}).encode() + b"\n"
+    with contextlib.ExitStack() as stack, acting_as(HUB):
+        for _ in range(300):
+            one = stack.enter_context(socket.socket(socket.AF_UNIX))
+            one.connect(str(site.socket))
+            one.sendall(line)
+        # As soon as all are read, and before the first of them is answered (1.5 s).
+        until(lambda: client.ask_sync(site.socket, {"do": "list"}, 10)["ok"], 1.4)
+        question = {"do": "authenticate", "user": "mlt-alice", "password": PASSWORD}
+        assert client.ask_sync(site.socket, question, 10)["reason"] == "busy"
+    until(lambda: sign_in(site, "mlt-bob")["ok"])

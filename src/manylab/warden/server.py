@@ -32,6 +32,9 @@ Serve = Callable[[wire.Peer, asyncio.StreamReader], Awaitable[dict[str, Any]]]
 
 _COMPLETE: Final = 5.0  # seconds for a whole question, and for taking the answer
 _AT_ONCE: Final = 256  # connections of one account: a hub gone wild leaves root its own
+_SIGN_INS: Final = (
+    160  # of those; anybody on the web can ask that, and each takes seconds: servers are stopped all the same
+)
 _BACKLOG: Final = 1024  # connections that wait to be looked at
 _LAST_STARTS: Final = 3.0  # seconds for what is under way when the warden is told to end
 _LOOK: Final = 1.0  # seconds between looks at the size of logs, and at whether `apply` wrote new settings
@@ -50,6 +53,7 @@ class Warden:
         self.servers = Servers(Registry(self.settings.registry), self.nurseries, files)
         self.login = Login()
         self._serving: Counter[int] = Counter()
+        self._signing_in = 0
         self._tasks: set[asyncio.Task[Any]] = set()
 
     @property
@@ -69,7 +73,7 @@ class Warden:
     async def answer(self, message: Message) -> dict[str, Any]:
         """What the message asks for; raises Refusal."""
         if isinstance(message, Authenticate):
-            return messages.done(user=await self.login.authenticate(message, self.fresh()))
+            return messages.done(user=await self._sign_in(message))
         if isinstance(message, Start):
             entry = await self.servers.start(message, self.fresh())
             return messages.done(pid=entry.pid, socket=entry.socket)
@@ -81,6 +85,15 @@ class Warden:
             return messages.done(servers=self.servers.list())
         assert isinstance(message, StopAll)  # the vocabulary is closed
         return messages.done(stopped=await self.servers.stop_all())
+
+    async def _sign_in(self, message: Authenticate) -> str:
+        if self._signing_in >= _SIGN_INS:
+            raise Refusal("busy", "too many people are signing in; try again")
+        self._signing_in += 1
+        try:
+            return await self.login.authenticate(message, self.fresh())
+        finally:
+            self._signing_in -= 1
 
     async def connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one peer; never raises."""
