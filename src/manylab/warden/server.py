@@ -32,9 +32,8 @@ Serve = Callable[[wire.Peer, asyncio.StreamReader], Awaitable[dict[str, Any]]]
 
 _COMPLETE: Final = 5.0  # seconds for a whole question, and for taking the answer
 _AT_ONCE: Final = 256  # connections of one account: a hub gone wild leaves root its own
-_SIGN_INS: Final = (
-    160  # of those; anybody on the web can ask that, and each takes seconds: servers are stopped all the same
-)
+# Of those: anybody on the web can ask that, and each takes seconds; servers are stopped all the same.
+_SIGN_INS: Final = 160
 _BACKLOG: Final = 1024  # connections that wait to be looked at
 _LAST_STARTS: Final = 3.0  # seconds for what is under way when the warden is told to end
 _LOOK: Final = 1.0  # seconds between looks at the size of logs, and at whether `apply` wrote new settings
