@@ -34,30 +34,8 @@ Locked:                0 kB
 
 def stat(pid=7, name="python", state="S", parent=1, tty=0, session=7, start=500, threads=3):
     """A line of /proc/PID/stat."""
-    fields = [
-        state,
-        parent,
-        session,
-        session,
-        tty,
-        -1,
-        0,
-        0,
-        0,
-        0,
-        0,
-        250,
-        50,
-        0,
-        0,
-        20,
-        0,
-        threads,
-        0,
-        start,
-        1 << 20,
-        10,
-    ]
+    times = [250, 50, 0, 0]
+    fields = [state, parent, session, session, tty, -1, 0, 0, 0, 0, 0, *times, 20, 0, threads, 0, start, 1 << 20, 10]
     return f"{pid} ({name}) {' '.join(map(str, fields))} 0 0\n".encode()
 
 

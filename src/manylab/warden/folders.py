@@ -44,7 +44,7 @@ def for_person(settings: Settings, person: Person) -> Path:
         if not stat.S_ISDIR(found.st_mode):
             path.unlink()
         elif found.st_uid not in (person.uid, os.geteuid()):
-            _remove_trees(str(path))  # left by an account of this name that is no more
+            remove_trees(str(path))  # left by an account of this name that is no more
     parent = os.open(settings.servers, _FOLDER)
     try:
         with contextlib.suppress(FileExistsError):
@@ -62,6 +62,16 @@ def for_person(settings: Settings, person: Person) -> Path:
     finally:
         os.close(folder)
     return path
+
+
+def close(folder: Path) -> None:
+    """Nobody but root can enter or write from now on; a start opens it again. Raises OSError."""
+    descriptor = os.open(folder, _FOLDER)
+    try:
+        os.fchown(descriptor, os.geteuid(), -1)
+        os.fchmod(descriptor, 0o700)
+    finally:
+        os.close(descriptor)
 
 
 def private_root(private: Path) -> Path:
@@ -85,10 +95,10 @@ def empty_private(private: Path) -> None:
     """Remove what was in people's /tmp before this boot. Nobody waits for it: it may be millions of files."""
     root = private_root(private)
     old = [str(path) for path in private.iterdir() if path != root]
-    threading.Thread(target=_remove_trees, args=old, daemon=True).start()
+    threading.Thread(target=remove_trees, args=old, daemon=True).start()
 
 
-def _remove_trees(*paths: str) -> None:
+def remove_trees(*paths: str) -> None:
     """What people have filled. Not shutil.rmtree, which before Python 3.13 gives up on folders a thousand deep.
 
     rm(1) follows no links, and no folder above is theirs. What it cannot remove it says in the log.

@@ -136,9 +136,10 @@ class Servers:
             raise Refusal("error", f"processes of the server {entry.user}/{entry.server} do not end")
         log.info("stopped the server %s/%s, pid %d", *entry.key, entry.pid)
 
-    async def stop_all(self) -> int:
-        """How many servers ran and were stopped."""
-        answers = await asyncio.gather(*(self.stop(key, False) for key in self._running), return_exceptions=True)
+    async def stop_all(self, user: str | None = None) -> int:
+        """How many servers ran and were stopped. user: only theirs."""
+        wanted = [key for key in self._running if user in (None, key[0])]
+        answers = await asyncio.gather(*(self.stop(key, False) for key in wanted), return_exceptions=True)
         return sum(answer == "running" for answer in answers)
 
     def status(self, key: Key) -> dict[str, Any]:
