@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import random
 import sys
@@ -202,3 +203,21 @@ def test_a_command_line_can_be_replaced(tmp_path):
 def test_what_a_program_inherits_can_be_taken_over_by_the_one_that_has_it():
     assert process.inherit(process.traits()) is None
     assert process.elsewhere(os.getppid()) is None
+
+
+def test_a_logger_is_not_there_until_its_module_is_and_then_as_a_cell_has_set_it():
+    scene = traces.Scene()
+    ours, below = logging.getLogger("great.ness"), logging.getLogger("great.ness.deep")
+    left = scene.left_since()
+    scene.restore()
+    table = logging.root.manager.loggerDict
+    assert not [name for name in table if name.startswith("great")]
+    theirs = logging.getLogger("great.ness")
+    theirs.setLevel(logging.ERROR)
+    traces.leave(left)
+    assert table["great.ness"] is theirs
+    assert ours.level == below.getEffectiveLevel() == logging.ERROR
+    theirs.setLevel(logging.DEBUG)
+    assert ours.level == below.getEffectiveLevel() == logging.DEBUG
+    scene.restore()
+    assert not [name for name in table if name.startswith("great")]
