@@ -27,6 +27,7 @@ from manylab.warm import (
     process,
     renewal,
     scratch,
+    streams,
     takeover,
     traces,
     variables,
@@ -88,7 +89,7 @@ def prepare(modules: list[str]) -> None:
             importlib.import_module("ipykernel.kernelapp")
             identity.library_signals.update(process.caught_in_c())
             scene = traces.Scene()
-            with askers.Askers(recorder.loading) as asking:
+            with streams.Standing(), askers.Askers(recorder.loading) as asking:
                 for name in (*_LATE, *modules, *(each for module in modules for each in _WHEN_USED.get(module, ()))):
                     _import(name, said=name in modules)
         for name in askers.forget(asking.found, recorder.needs, visible):
