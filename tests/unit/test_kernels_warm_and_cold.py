@@ -85,6 +85,29 @@ def test_what_an_interpreter_reads_when_it_starts_makes_a_kernel_cold(nursery, h
         pass
 
 
+@pytest.mark.parametrize("name", ["parso.py", "jedi/__init__.py"])
+def test_a_file_that_is_found_in_the_place_of_what_is_preloaded_makes_a_kernel_cold(nursery, home, name):
+    (home / name).parent.mkdir(exist_ok=True)
+    (home / name).write_text("MINE = 1")
+    with pytest.raises(forked.Cold, match=f"{name.partition('/')[0]}.* has the name of a module"), nursery.warm(home):
+        pass
+
+
+def test_a_folder_that_has_the_name_of_a_module_and_a_file_that_comes_after_pythons_own_do_not(nursery, home):
+    for name in ("numpy", "jedi"):
+        (home / name).mkdir()
+    for name in ("parso.txt", "profile.py"):
+        (home / name).touch()
+    with nursery.warm(home) as kernel:
+        assert kernel.run("import jedi, profile; print(jedi.__name__, profile.__name__)") == "jedi profile\n"
+
+
+def test_a_module_of_their_own_stays_when_another_brings_its_namesake(nursery, home):
+    with nursery.warm(home) as kernel:
+        kernel.run("open('parso.py', 'w').write('MINE = 1'); import parso, jedi")
+        assert kernel.run("import parso; print(parso.MINE)") == "1\n"
+
+
 def test_a_file_named_like_manylab_does_not_stop_a_cold_kernel(nursery, home):
     own = home / "own"
     (own / "manylab").mkdir(parents=True)

@@ -14,7 +14,7 @@ import traceback
 import types
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from manylab.warm import (
     appearance,
@@ -23,9 +23,11 @@ from manylab.warm import (
     identity,
     ipc,
     libraries,
+    memory,
     process,
     renewal,
     scratch,
+    streams,
     takeover,
     traces,
     variables,
@@ -87,7 +89,7 @@ def prepare(modules: list[str]) -> None:
             importlib.import_module("ipykernel.kernelapp")
             identity.library_signals.update(process.caught_in_c())
             scene = traces.Scene()
-            with askers.Askers(recorder.loading) as asking:
+            with streams.Standing(), askers.Askers(recorder.loading) as asking:
                 for name in (*_LATE, *modules, *(each for module in modules for each in _WHEN_USED.get(module, ()))):
                     _import(name, said=name in modules)
         for name in askers.forget(asking.found, recorder.needs, visible):
@@ -152,7 +154,7 @@ def _names(folder: str) -> frozenset[str]:
 
 
 def why_cold(request: dict[str, Any]) -> str | None:
-    """A sentence when this kernel would differ from one that was started cold; None: `run` it.
+    """A sentence when this kernel would differ from one that was started cold; None: `become` it.
 
     Call as the person, in the server's namespaces. Takes over what a program would inherit from the server, so that a
     process that gets a sentence is of no use any more.
@@ -179,14 +181,17 @@ def _surroundings(request: dict[str, Any]) -> str | None:
     except OSError as error:
         return f"{request['cwd']} cannot be entered: {error.strerror}"
     os.umask(request["umask"])
+    with contextlib.suppress(OSError):
+        if found := _ready.hidden.shadow(request["cwd"]):
+            return f"{found} has the name of a module that is loaded already"
     if "matplotlib" in _ready.hidden.modules and (found := libraries.matplotlib_files(environ, request["cwd"])):
         return f"{found} has settings of their own for matplotlib"
     process.environment(environ)
     return process.set_locale() or renewal.own_packages()
 
 
-def run(request: dict[str, Any], descriptors: list[int], connection: socket.socket) -> NoReturn:
-    """Be the kernel; `why_cold` has been asked. Ends with SystemExit: the interpreter ends as it always does."""
+def become(request: dict[str, Any], descriptors: list[int], connection: socket.socket) -> None:
+    """Be this kernel, but for ipykernel's launcher, which is to be run next; `why_cold` has been asked."""
     argv, environ = request["argv"], request["env"]
     process.stdio(descriptors)
     renewal.renew(environ)
@@ -195,7 +200,7 @@ def run(request: dict[str, Any], descriptors: list[int], connection: socket.sock
     _ready.hidden.use()
     _agree(connection)
     _say_when_listening(connection)
-    takeover.launch(argv, _ready.path)
+    takeover.become(argv, _ready.path)
 
 
 def _agree(connection: socket.socket) -> None:
@@ -221,6 +226,7 @@ def _say_when_listening(connection: socket.socket) -> None:
 
     def write_connection_file(self: Any, **more: Any) -> None:
         application.write_connection_file = usual
+        memory.as_usual()  # not before: the stack of each thread would begin with a huge page
         usual(self, **more)
         _say(connection, {"listening": True})
         connection.close()
