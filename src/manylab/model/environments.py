@@ -112,7 +112,8 @@ def _fitting(name: str, wanted: str, facts: Facts) -> Python:
     have = ", ".join(python.version for python in facts.pythons)
     raise Unsupported(
         f"envs.{name}.python asks for Python {wanted}, and this machine has {have}",
-        hint="change the setting, or install that Python where everybody can run it (/usr/bin or /usr/local/bin)",
+        hint="change the setting, or install that Python where everybody can run it (/usr/bin or /usr/local/bin); with "
+        'backend = "conda" an environment brings its own',
     )
 
 

@@ -133,15 +133,20 @@ def _work(job: dict[str, Any], site: Site, say: Say) -> Any:
         asked, answer = Path(folder) / "job.json", Path(folder) / "answer.json"
         # Not in argv: the address of a mirror may hold a password.
         asked.write_text(json.dumps({**job, "cache": str(cache), "answer": str(answer)}), encoding="utf-8")
-        run(
-            [sys.executable, "-I", "-B", "-c", _START, str(PACKAGE.parent), str(asked)],
-            timeout=_TIMEOUT,
-            env=site.network,
-            cwd="/",
-            ends_with_us=True,
-            on_line=lambda line: say(line) if line.startswith("conda: ") else None,
-            watch=site.watch() if site.watch is not None else None,
-        )
+        try:
+            run(
+                [sys.executable, "-I", "-B", "-c", _START, str(PACKAGE.parent), str(asked)],
+                timeout=_TIMEOUT,
+                env=site.network,
+                cwd="/",
+                ends_with_us=True,
+                on_line=lambda line: say(line) if line.startswith("conda: ") else None,
+                watch=site.watch() if site.watch is not None else None,
+            )
+        except BaseException:
+            # What it was writing may be what filled the disk.
+            _sweep(cache)
+            raise
         said = json.loads(answer.read_text(encoding="utf-8"))
     if "failed" in said:
         raise _FAILURES[said["failed"]](said["message"], hint=said["hint"])
