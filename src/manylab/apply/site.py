@@ -29,7 +29,7 @@ from manylab.system import facts as system_facts
 from manylab.system import locks as system_locks
 from manylab.system import registries, tls
 from manylab.system.conda import backend
-from manylab.system.environments import MARKER, Say, conda, solve, sources
+from manylab.system.environments import MARKER, Say, conda, pythons, solve, sources
 from manylab.system.files import everybody_can_read
 
 
@@ -166,6 +166,13 @@ def solve_one(site: Site, request: Request, say: Say, *, afresh: bool = False, u
         return backend.solve(wanted, prefer="" if afresh else near, upgrade=upgrade, site=where, say=say)
     if is_conda(near):
         near = ""
+    pythons.ensure(
+        request.python.path,
+        folder=site.layout.pythons,
+        cache=site.layout.cache,
+        network=site.network,
+        say=say,
+    )
     network = _with_built_wheels(site, request, say, afresh=afresh or bool(upgrade))
     return solve(
         request.requirements,

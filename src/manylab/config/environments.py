@@ -19,7 +19,8 @@ class Environment(Table):
 
     python: kinds.PythonVersion = setting(
         ">=3.10",
-        doc="Which Python of this machine the environment is made with (PEP 440).",
+        doc="Which Python the environment is made with (PEP 440): one of this machine, or where none fits, one that is "
+        "downloaded.",
         example="==3.12.*",
     )
     backend: Literal["uv", "conda"] = setting(

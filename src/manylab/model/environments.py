@@ -30,6 +30,10 @@ COLLABORATION = ("jupyter-collaboration>=4",)
 # manylab's own environments; all others are people's.
 OWN = (HUB, SERVER, PROXY)
 
+# What is downloaded where the machine has none that fits, newest first; no Python has had more patches than this.
+_DOWNLOADED = ("3.14", "3.13", "3.12", "3.11", "3.10")
+_PATCHES = 40
+
 # As ipykernel's own spec has it; without frozen modules the debugger sees the standard library.
 _OPTIONS = ("-Xfrozen_modules=off",)
 KERNEL = (*_OPTIONS, "-m", "ipykernel_launcher", "-f", "{connection_file}")
@@ -109,6 +113,13 @@ def _fitting(name: str, wanted: str, facts: Facts) -> Python:
     for python in facts.pythons:
         if specifiers.contains(python.version):
             return python
+    for minor in _DOWNLOADED if facts.downloads else ():
+        fitting = [patch for patch in range(_PATCHES) if specifiers.contains(f"{minor}.{patch}")]
+        if fitting:
+            # As uv names it: for the minor version a link to the newest patch that it has.
+            version = minor if fitting[-1] == _PATCHES - 1 else f"{minor}.{fitting[-1]}"
+            folder = f"cpython-{version}-linux-{facts.machine}-gnu"
+            return Python(f"{facts.downloads}/{folder}/bin/python{minor}", version)
     have = ", ".join(python.version for python in facts.pythons)
     raise Unsupported(
         f"envs.{name}.python asks for Python {wanted}, and this machine has {have}",

@@ -151,7 +151,7 @@ def _uv(arguments: Sequence[str], cache: Path, network: dict[str, str], say: Say
             input=input,
             ends_with_us=True,
             on_line=None if input is not None else progress,
-            watch=Watch(cache),
+            watch=Watch(cache, _patience(network)),
         ).out
     except CommandFailed as error:
         sweep_cache(folder)
@@ -159,6 +159,14 @@ def _uv(arguments: Sequence[str], cache: Path, network: dict[str, str], say: Say
     except BaseException:
         sweep_cache(folder)
         raise
+
+
+def _patience(network: dict[str, str]) -> float:
+    """Seconds: who lets uv wait longer for an answer means it."""
+    try:
+        return max(_PATIENCE, 2 * float(network.get("UV_HTTP_TIMEOUT", "0")))
+    except ValueError:
+        return _PATIENCE
 
 
 def leave_room(folder: Path) -> None:
