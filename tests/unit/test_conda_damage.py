@@ -138,6 +138,7 @@ OUTSIDE = "../../../../../../../../../../tmp/manylab-should-not-be-here"
         Package("evil", files={"ok": b"x"}, extra_paths=({"_path": OUTSIDE, "path_type": "hardlink"},)),
         Package("evil", files={"ok": b"x"}, extra_paths=({"_path": "/etc/x", "path_type": "directory"},)),
         Package("evil", noarch="python", entry_points=(f"{OUTSIDE} = os:getcwd",), depends=("python",)),
+        Package("evil", files={"conda-meta/other-1.0-0.json": b"{}"}),
         Package("evil", info={"info/index.json": b"{"}),
         Package("evil", info={"info/paths.json": b'{"paths": 7}'}),
         Package("evil", info={"info/index.json": json.dumps({**Package("other").index()}).encode()}),
