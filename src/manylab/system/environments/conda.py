@@ -119,7 +119,7 @@ def modules(want: Environment, packages: Mapping[str, Distribution]) -> dict[str
         imports = [module for name in names if name in packages for module in packages[name].imports]
         if not known:
             imports = [parts[0].removesuffix(".py") for parts in inside if _is_module(parts)]
-        found |= {module: package for module in imports}
+        found |= dict.fromkeys(imports, package)
     return found
 
 

@@ -80,8 +80,8 @@ def owners(environment: Path, packages: Mapping[str, Distribution]) -> dict[str,
     """Which packages say that a file is theirs: path below the environment -> names. Byte code is left out."""
     found: dict[str, list[str]] = {}
     for name, files in record.conda_packages(environment):
-        for path in files:
-            found.setdefault(path, []).append(name)
+        for file in files:
+            found.setdefault(file, []).append(name)
     for package in packages.values():
         base = package.folder.parent
         own = _below(environment, base, f"{package.folder.name}/METADATA")
