@@ -36,6 +36,12 @@ class Environment(Table):
         "ipykernel comes by itself.",
         example=["scientific", "polars>=1"],
     )
+    indexes: kinds.Indexes = setting(
+        [],
+        doc="Package indexes that are asked before the site's own, without a password; what one of them has comes from "
+        "there alone. With backend conda for its pip part.",
+        example=["https://packages.example.org/simple"],
+    )
     channels: kinds.Channels = setting(
         list(conda_packages.DEFAULT_CHANNELS),
         doc="Channels of the conda backend, the first that has a package wins: names, or addresses without a password.",

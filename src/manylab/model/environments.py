@@ -60,11 +60,16 @@ class Request:
     @property
     def digest(self) -> str:
         """Names the request: a lock that was solved for it is kept under this name."""
+        # What is not asked for is not in it: the names of locks that were solved before stay.
+        more: list[str] = []
+        if self.asked is not None and self.asked.source:
+            more += ["source", *sorted(self.asked.source)]
+        if self.asked is not None and self.asked.indexes:
+            more += ["indexes", *self.asked.indexes]
         if self.asked is not None and self.asked.backend == CONDA:
             said = (CONDA, self.asked.python, *self.asked.channels, "pip", *sorted(self.asked.pip))
-            return _digest(*said, "packages", *sorted(self.requirements))
-        source = sorted(self.asked.source) if self.asked is not None else []
-        return _digest(self.python.minor, *sorted(self.requirements), *(["source", *source] if source else []))
+            return _digest(*said, "packages", *sorted(self.requirements), *more)
+        return _digest(self.python.minor, *sorted(self.requirements), *more)
 
 
 def requests(config: Config, facts: Facts, inputs: Mapping[str, tuple[str, ...]]) -> tuple[Request, ...]:
@@ -88,10 +93,9 @@ def requests(config: Config, facts: Facts, inputs: Mapping[str, tuple[str, ...]]
             requirements = [*inputs[SCIENTIFIC], *requirements]
         elif "ipykernel" not in map(packages.name, requirements):
             requirements.append("ipykernel")  # without it no kernel can start here
-        shipped = SCIENTIFIC if asked_for == (SCIENTIFIC,) else ""
-        asked = Asked(
-            tuple(wanted.packages), str(wanted.python), wanted.backend, (), tuple(wanted.pip), tuple(wanted.source)
-        )
+        shipped = SCIENTIFIC if asked_for == (SCIENTIFIC,) and not wanted.indexes else ""
+        more = (tuple(wanted.pip), tuple(wanted.source), tuple(wanted.indexes))
+        asked = Asked(tuple(wanted.packages), str(wanted.python), wanted.backend, (), *more)
         found.append(Request(name, _fitting(name, wanted.python, facts), shipped, tuple(requirements), asked))
     return tuple(found)
 
@@ -104,7 +108,9 @@ def _of_conda(name: str, wanted: Wanted, python: Python) -> Request:
         specs = [*conda_packages.SCIENTIFIC, *specs]
     elif "ipykernel" not in {*map(conda_packages.name, specs), *map(packages.name, wanted.pip)}:
         specs.append("ipykernel")
-    asked = Asked(asked_for, str(wanted.python), CONDA, tuple(wanted.channels), tuple(wanted.pip))
+    asked = Asked(
+        asked_for, str(wanted.python), CONDA, tuple(wanted.channels), tuple(wanted.pip), (), tuple(wanted.indexes)
+    )
     return Request(name, python, "", tuple(specs), asked)
 
 

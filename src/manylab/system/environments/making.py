@@ -15,6 +15,7 @@ from manylab.model.environments import OWN
 from manylab.model.locked import versions
 from manylab.model.resources import Environment
 from manylab.plan.packages import difference, in_words
+from manylab.system import registries
 from manylab.system.environments import conda, inspect, pythons, record, share, sources, trial
 from manylab.system.environments.distributions import installed
 from manylab.system.environments.installers import BUILD_TIMEOUT, BUNDLE, WHEELS_ONLY, Say, disk_full, explain, uv
@@ -52,6 +53,7 @@ def build(
         )
     shutil.rmtree(want.path, ignore_errors=True)
     want.path.parent.mkdir(parents=True, exist_ok=True)
+    network = registries.with_indexes(network, want.asked.indexes if want.asked is not None else ())
     try:
         if is_conda(want.lock):
             conda.install(want, conda.site(cache, network, channels or {}, say), say)
