@@ -6,12 +6,12 @@ import os
 import re
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from manylab.base.errors import CommandFailed, DiskFull, DownloadFailed, EnvironmentFailed, ManylabError
+from manylab.system.files import scratch
 from manylab.system.run import run
 
 if sys.version_info >= (3, 11):
@@ -80,9 +80,9 @@ def solve(
     say(f"solving {', '.join(requirements)}")
     options = ["--generate-hashes", "--no-header", "--no-annotate", "--python", python, *WHEELS_ONLY]
     options += [word for package in upgrade for word in ("--upgrade-package", package)]
-    with tempfile.TemporaryDirectory(prefix="manylab-") as folder:
+    with scratch(cache) as folder:
         # uv takes what stands in its output file as preferences.
-        output = Path(folder) / "lock.txt"
+        output = folder / "lock.txt"
         output.write_text(prefer, encoding="utf-8")
         text = "\n".join(requirements) + "\n"
         uv(["pip", "compile", "-", "--output-file", str(output), *options], cache, network, say, input=text)
@@ -94,8 +94,8 @@ def download_sizes(lock: str, *, python: str, cache: Path, network: dict[str, st
 
     Only its other format says it. Nothing is asked over the network: an index that fell silent would hold up a build.
     """
-    with tempfile.TemporaryDirectory(prefix="manylab-") as folder:
-        wanted, output = Path(folder) / "lock.txt", Path(folder) / "pylock.toml"
+    with scratch(cache) as folder:
+        wanted, output = folder / "lock.txt", folder / "pylock.toml"
         wanted.write_text(lock, encoding="utf-8")
         options = ["--format", "pylock.toml", "--no-deps", "--no-header", "--offline", "--python", python]
         try:
