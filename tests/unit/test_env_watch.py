@@ -98,3 +98,19 @@ def test_what_computes_or_writes_is_left_alone(tmp_path, code):
     assert run([sys.executable, "-I", "-c", program], watch=Watch(tmp_path, patience=0.3)).status == 0
     with pytest.raises(DownloadFailed):
         run([sys.executable, "-I", "-c", "import time; time.sleep(30)"], watch=Watch(tmp_path, patience=0.3))
+
+
+@pytest.mark.parametrize("options", [(), ("--python-version", "3.12")])
+def test_the_folder_that_root_happens_to_be_in_has_no_say(tmp_path, monkeypatch, options):
+    """uv looks for a .venv there, and runs its Python: somebody's home may have one that waits for root."""
+    ran = tmp_path / "ran"
+    python = tmp_path / ".venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\ntouch {ran}\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    (tmp_path / ".venv/pyvenv.cfg").write_text("home = /usr/bin\n")
+    (tmp_path / "inside").mkdir()
+    monkeypatch.chdir(tmp_path / "inside")
+    words = ["pip", "compile", "-", "--offline", *options]
+    installers.uv(words, tmp_path / "cache", {}, lambda line: None, input="\n")
+    assert not ran.exists()

@@ -182,6 +182,8 @@ def _solve_pip(
             str(folder / "lock.txt"),
             "--python-version",
             lock.python,
+            "--python",
+            sys.executable,
         ]
         options += ["--generate-hashes", "--no-header", "--no-annotate", *_WHEELS_ONLY]
         options += [word for one in upgrade for word in ("--upgrade-package", one)]

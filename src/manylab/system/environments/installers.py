@@ -148,6 +148,8 @@ def _uv(arguments: Sequence[str], cache: Path, network: dict[str, str], say: Say
             [uv_program(), *arguments, *_CONSTANT, "--cache-dir", str(folder)],
             timeout=BUILD_TIMEOUT,
             env=network,
+            # uv runs the Python of a .venv in the folder that it is started in, or above: that may be anybody's.
+            cwd="/",
             input=input,
             ends_with_us=True,
             on_line=None if input is not None else progress,

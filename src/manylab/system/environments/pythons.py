@@ -29,6 +29,7 @@ def ensure(python: str, *, folder: Path, cache: Path, network: Mapping[str, str]
             [uv_program(), *words, "--cache-dir", str(cache / "uv")],
             timeout=BUILD_TIMEOUT,
             env=network,
+            cwd="/",
             ends_with_us=True,
             on_line=lambda line: say(line.strip()),
             watch=Watch(cache),

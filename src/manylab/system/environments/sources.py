@@ -120,7 +120,7 @@ def _find(requirement: str, python: Python, cache: Path, network: Mapping[str, s
         words = ["pip", "compile", "-", *options, "--config-file", str(settings), "--output-file", str(output)]
         words += ["--no-python-downloads", "--color", "never", "--cache-dir", str(cache / "uv")]
         try:
-            run([uv_program(), *words], env=network, input=requirement + "\n", timeout=600, watch=Watch(cache))
+            run([uv_program(), *words], env=network, input=requirement + "\n", timeout=600, cwd="/", watch=Watch(cache))
         except CommandFailed as error:
             raise explain(error) from error
         said = tomllib.loads(output.read_text(encoding="utf-8"))
