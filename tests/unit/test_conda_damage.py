@@ -138,14 +138,15 @@ OUTSIDE = "../../../../../../../../../../tmp/manylab-should-not-be-here"
         Package("evil", files={"ok": b"x"}, extra_paths=({"_path": OUTSIDE, "path_type": "hardlink"},)),
         Package("evil", files={"ok": b"x"}, extra_paths=({"_path": "/etc/x", "path_type": "directory"},)),
         Package("evil", noarch="python", entry_points=(f"{OUTSIDE} = os:getcwd",), depends=("python",)),
+        Package("evil", files={"conda-meta/other-1.0-0.json": b"{}"}),
         Package("evil", info={"info/index.json": b"{"}),
         Package("evil", info={"info/paths.json": b'{"paths": 7}'}),
         Package("evil", info={"info/index.json": json.dumps({**Package("other").index()}).encode()}),
     ],
     ids=[
         *("file above", "absolute file", "absolute link", "link above", "link by a link", "link behind a link"),
-        *("absolute hard link", "hard link above", "path above", "absolute path", "command above", "broken index"),
-        *("broken paths", "another name"),
+        *("absolute hard link", "hard link above", "path above", "absolute path", "command above", "a record"),
+        *("broken index", "broken paths", "another name"),
     ],
 )
 def test_a_package_that_reaches_out_of_the_environment_is_refused_as_a_whole(conda, channel, package, server):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from manylab.system import files
 from manylab.system.environments import collect, record, share, use
 
 
@@ -157,3 +158,14 @@ def test_what_was_removed_from_the_cache_is_not_named_there_any_more(tmp_path, m
     collect.prune_cache(tmp_path, {}, print)
     assert kept.exists() and not gone.exists()
     assert [path.name for path in pointers.iterdir()] == ["kept.http"]
+
+
+def test_what_installers_were_told_goes_with_the_run_or_with_the_next(tmp_path):
+    cache = tmp_path / "cache"
+    with files.scratch(cache) as folder:
+        (folder / "lock.txt").write_text("x")
+        assert folder.is_relative_to(cache)
+        collect.sweep(tmp_path / "envs", ())  # as after a run that was killed here
+        assert not folder.exists()
+        folder.mkdir(parents=True)
+    assert not folder.exists()

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from manylab.apply import packages
-from manylab.base.errors import NotFound
+from manylab.base.errors import ConfigError, NotFound
 from manylab.base.layout import system_layout
 from manylab.config.load import parse
+from manylab.model import environments as model_environments
 from manylab.model.environments import Request
-from manylab.model.facts import Python
+from manylab.model.facts import Facts, Python
+from manylab.model.resources import Asked
 from manylab.plan.packages import Moved
 from manylab.system import locks
+from manylab.system.registries import with_indexes
+
+FACTS = Facts(
+    system=True, person="", home="/root", service="", systemd_runs=False, source_digest={},
+    pythons=(Python("/usr/bin/python3", "3.11.2"),),
+)  # fmt: skip
 
 TEXT = """\
 # ours
@@ -74,3 +83,45 @@ def test_sizes_are_told_in_words():
     moved = Moved("six", None, "1.0")
     assert packages.in_words_with_size(moved, {"six": 11_050}) == "+ six 1.0  11.1 kB to download"
     assert packages.in_words_with_size(Moved("six", "1.0", None), {"six": 11_050}) == "- six 1.0"
+
+
+def test_an_index_of_one_environment_goes_first_and_only_there():
+    text = '[envs.course]\npackages = ["numpy"]\nindexes = ["https://wheels.example.org/simple"]\n'
+    inputs = dict.fromkeys(("hub", "server", "proxy", "scientific"), ("numpy",))
+    course, default = (
+        next(one for one in model_environments.requests(parse(text), FACTS, inputs) if one.name == name)
+        for name in ("course", "default")
+    )
+    assert course.asked is not None and course.asked.indexes == ("https://wheels.example.org/simple",)
+    assert default.asked is not None and default.asked.indexes == () and default.shipped == "scientific"
+    network = {"UV_INDEX": "https://site.example.org/simple", "UV_DEFAULT_INDEX": "https://all.example.org/simple"}
+    found = with_indexes(network, course.asked.indexes)
+    assert found["UV_INDEX"] == "https://wheels.example.org/simple https://site.example.org/simple"
+    assert with_indexes(network, default.asked.indexes) == network
+
+
+def test_what_is_not_asked_for_does_not_change_the_names_of_locks():
+    asked = Asked(("numpy",), ">=3.10", "uv")
+    one = Request("course", Python("/usr/bin/python3", "3.11.2"), "", ("numpy",), asked)
+    assert one.digest == dataclasses.replace(one, asked=None).digest
+    for more in ({"indexes": ("https://x.example.org",)}, {"source": ("numpy",)}):
+        other = dataclasses.replace(one, asked=dataclasses.replace(asked, **more))
+        assert other.digest != one.digest
+
+
+def test_going_back_also_goes_back_to_other_indexes():
+    text = '[envs.course]\npackages = ["numpy"]\nindexes = ["https://x.example.org"]\nsource = ["numpy"]\n'
+    before = Asked(("numpy",), ">=3.10", "uv").as_data()
+    assert packages.edited(text, "course", before) == '[envs.course]\npackages = ["numpy"]\n'
+    again = Asked(("numpy",), ">=3.10", "uv", source=("numpy",), indexes=("https://x.example.org",)).as_data()
+    back = parse(packages.edited('[envs.course]\npackages = ["numpy"]\n', "course", again)).envs["course"]
+    assert (back.source, back.indexes) == (("numpy",), ("https://x.example.org",))
+
+
+@pytest.mark.parametrize(
+    "value", ["packages.example.org", "https://me:secret@x.org/simple", "ftp://x.org", "https://a b"]
+)
+def test_what_is_no_index_is_refused_and_no_secret_is_repeated(value):
+    with pytest.raises(ConfigError) as failure:
+        parse(f"[envs.course]\nindexes = [{value!r}]\n")
+    assert "secret" not in str(failure.value.as_json())

@@ -161,6 +161,8 @@ def test_what_conda_packages_bring_is_reported_too(tmp_path):
     for name, files in brought.items():
         said = {"name": name, "files": [f"lib/python3.12/site-packages/{file}" for file in files]}
         (tmp_path / f"conda-meta/{name}.json").write_text(json.dumps(said))
+    for number, text in enumerate(("{", "[]", "7", '{"name": "x"}')):  # what anybody may put there
+        (tmp_path / f"conda-meta/bad{number}.json").write_text(text)
     assert inspect.report(tmp_path, installed(tmp_path)) == [
         "hooks brings a module with the name of one of Python's own (json)",
         "hooks runs code at every start of Python (hook.pth)",

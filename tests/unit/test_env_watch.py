@@ -15,7 +15,6 @@ from manylab.base.errors import DownloadFailed, EnvironmentFailed
 from manylab.system.environments import installers
 from manylab.system.environments.installers import Watch, solve
 from manylab.system.run import run
-from support.channel import Channel, stand_in_python
 from support.conda_site import CondaSite
 
 
@@ -26,6 +25,9 @@ def serving(piece: bytes, seconds: float) -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            if "shards" in self.path:  # without those, channels are read as a whole
+                self.send_error(404)
+                return
             self.send_response(200)
             self.send_header("Content-Type", "text/html")
             self.send_header("Content-Length", str(1 << 40))
@@ -77,14 +79,15 @@ def test_a_channel_that_drips_is_given_up(tmp_path):
 
 
 def test_a_channel_without_end_does_not_fill_the_disk(tmp_path, monkeypatch):
-    (tmp_path / "channel").mkdir()
-    Channel(tmp_path / "channel").add(stand_in_python())
-    room = iter([1 << 40] * 5)
-    monkeypatch.setattr(
-        installers.shutil, "disk_usage", lambda folder: type("Usage", (), {"total": 1 << 40, "free": next(room, 0)})
-    )
+    def usage(folder: Path) -> object:
+        """A disk that is full as soon as something of that is on it."""
+        written = sum(path.stat().st_size for path in folder.rglob(".tmp*"))
+        return type("Usage", (), {"total": 1 << 40, "free": 0 if written > 10_000 else 1 << 40})
+
+    monkeypatch.setattr(installers.shutil, "disk_usage", usage)
     with serving(b" " * (1 << 10), 0.001) as address, pytest.raises(installers.DiskFull):
         CondaSite(tmp_path, (address,)).solve("maps")
+    assert list(tmp_path.rglob(".tmp*")) == []
 
 
 @pytest.mark.parametrize(
@@ -95,3 +98,19 @@ def test_what_computes_or_writes_is_left_alone(tmp_path, code):
     assert run([sys.executable, "-I", "-c", program], watch=Watch(tmp_path, patience=0.3)).status == 0
     with pytest.raises(DownloadFailed):
         run([sys.executable, "-I", "-c", "import time; time.sleep(30)"], watch=Watch(tmp_path, patience=0.3))
+
+
+@pytest.mark.parametrize("options", [(), ("--python-version", "3.12")])
+def test_the_folder_that_root_happens_to_be_in_has_no_say(tmp_path, monkeypatch, options):
+    """uv looks for a .venv there, and runs its Python: somebody's home may have one that waits for root."""
+    ran = tmp_path / "ran"
+    python = tmp_path / ".venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\ntouch {ran}\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    (tmp_path / ".venv/pyvenv.cfg").write_text("home = /usr/bin\n")
+    (tmp_path / "inside").mkdir()
+    monkeypatch.chdir(tmp_path / "inside")
+    words = ["pip", "compile", "-", "--offline", *options]
+    installers.uv(words, tmp_path / "cache", {}, lambda line: None, input="\n")
+    assert not ran.exists()

@@ -24,6 +24,7 @@ from manylab.system.environments.distributions import installed
 from manylab.system.environments.installers import download_sizes
 from manylab.system.environments.record import Generation
 from manylab.system.files import write_file
+from manylab.system.registries import with_indexes
 
 # Where manylab.toml has the further packages of manylab's own environments.
 _OWN_KEYS = {environments.SERVER: "servers.packages", environments.HUB: "hub.packages"}
@@ -96,7 +97,9 @@ def downloads(site: Site, name: str, moved: Sequence[Moved]) -> dict[str, int]:
         return {}
     if is_conda(lock):
         return {one.name: one.size for one in parse(lock).packages}
-    return download_sizes(lock, python=wanted.python, cache=site.layout.cache, network=site.network)
+    indexes = wanted.asked.indexes if wanted.asked is not None else ()
+    network = with_indexes(site.network, indexes)
+    return download_sizes(lock, python=wanted.python, cache=site.layout.cache, network=network)
 
 
 def in_words_with_size(one: Moved, download: dict[str, int]) -> str:
@@ -164,7 +167,7 @@ def edited(text: str, name: str, asked: dict[str, Any]) -> str:
     if edit.get(text, f"envs.{name}.backend") != asked["backend"]:
         # What one backend takes the other may not: the list is empty for the moment in which that changes.
         text = edit.unset(edit.set_value(text, f"envs.{name}.packages", "[]"), f"envs.{name}.source")
-    usual = {"channels": list(conda_packages.DEFAULT_CHANNELS), "pip": [], "source": []}
+    usual = {"channels": list(conda_packages.DEFAULT_CHANNELS), "pip": [], "source": [], "indexes": []}
     for setting in ("backend", "packages", "python", *usual):
         key = f"envs.{name}.{setting}"
         value = asked.get(setting, usual.get(setting))

@@ -29,7 +29,7 @@ from manylab.system import facts as system_facts
 from manylab.system import locks as system_locks
 from manylab.system import registries, tls
 from manylab.system.conda import backend
-from manylab.system.environments import MARKER, Say, conda, solve, sources
+from manylab.system.environments import MARKER, Say, conda, pythons, solve, sources
 from manylab.system.files import everybody_can_read
 
 
@@ -160,13 +160,21 @@ def solve_one(site: Site, request: Request, say: Say, *, afresh: bool = False, u
     before = generations.current(site.layout)
     known = before.locks() if before is not None else {}
     near = site.locks.get(request.name) or known.get(request.name) or ""
+    network = registries.with_indexes(site.network, request.asked.indexes if request.asked is not None else ())
     if request.asked is not None and request.asked.backend == CONDA:
         wanted = backend.Wanted(request.asked.channels, request.requirements, request.asked.python, request.asked.pip)
-        where = conda.site(site.layout.cache, site.network, site.channel_mirrors, say)
+        where = conda.site(site.layout.cache, network, site.channel_mirrors, say)
         return backend.solve(wanted, prefer="" if afresh else near, upgrade=upgrade, site=where, say=say)
     if is_conda(near):
         near = ""
-    network = _with_built_wheels(site, request, say, afresh=afresh or bool(upgrade))
+    pythons.ensure(
+        request.python.path,
+        folder=site.layout.pythons,
+        cache=site.layout.cache,
+        network=site.network,
+        say=say,
+    )
+    network = _with_built_wheels(site, request, network, say, afresh=afresh or bool(upgrade))
     return solve(
         request.requirements,
         prefer="" if afresh else near or system_locks.shipped(model_environments.SCIENTIFIC),
@@ -178,22 +186,24 @@ def solve_one(site: Site, request: Request, say: Say, *, afresh: bool = False, u
     )
 
 
-def _with_built_wheels(site: Site, request: Request, say: Say, *, afresh: bool) -> dict[str, str]:
-    """The site's network, in which the packages that may be built from source have wheels."""
+def _with_built_wheels(
+    site: Site, request: Request, network: dict[str, str], say: Say, *, afresh: bool
+) -> dict[str, str]:
+    """The network, in which the packages that may be built from source have wheels."""
     if request.asked is None or not request.asked.source:
-        return site.network
+        return network
     store = site.layout.built_wheels
     sources.make_wheels(
         sources.names(request.asked.source, request.requirements),
         python=request.python,
         store=store,
         cache=site.layout.cache,
-        network=site.network,
+        network=network,
         builder=BUILD_ACCOUNT,
         say=say,
         afresh=afresh,
     )
-    return sources.reachable(store, site.network)
+    return sources.reachable(store, network)
 
 
 def keep_locks(site: Site) -> None:

@@ -114,6 +114,11 @@ class Layout:
         return self.proxy_state / "token.env"
 
     @property
+    def pythons(self) -> Path:
+        """Pythons that were downloaded because the machine has none that an environment asks for."""
+        return self.program / "pythons"
+
+    @property
     def built_wheels(self) -> Path:
         """Wheels that were built here from source; locks have their hashes."""
         return self.state / "wheels"

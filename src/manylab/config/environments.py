@@ -19,7 +19,8 @@ class Environment(Table):
 
     python: kinds.PythonVersion = setting(
         ">=3.10",
-        doc="Which Python of this machine the environment is made with (PEP 440).",
+        doc="Which Python the environment is made with (PEP 440): one of this machine, or where none fits, one that is "
+        "downloaded.",
         example="==3.12.*",
     )
     backend: Literal["uv", "conda"] = setting(
@@ -34,6 +35,12 @@ class Environment(Table):
         '"scientific" stands for numpy, scipy, pandas, matplotlib, scikit-learn and more (`manylab env show`). '
         "ipykernel comes by itself.",
         example=["scientific", "polars>=1"],
+    )
+    indexes: kinds.Indexes = setting(
+        [],
+        doc="Package indexes that are asked before the site's own, without a password; what one of them has comes from "
+        "there alone. With backend conda for its pip part.",
+        example=["https://packages.example.org/simple"],
     )
     channels: kinds.Channels = setting(
         list(conda_packages.DEFAULT_CHANNELS),

@@ -264,6 +264,13 @@ AnyPackages = Annotated[
     AfterValidator(_no_repeats),
     PlainSerializer(list, return_type=list[str]),
 ]
+Indexes = Annotated[
+    tuple[Annotated[str, Kind("the address of an index"), BeforeValidator(packages.index), _STRING], ...],
+    Kind("a list of addresses"),
+    BeforeValidator(_list),
+    AfterValidator(_no_repeats),
+    PlainSerializer(list, return_type=list[str]),
+]
 Channel = Annotated[str, Kind("a channel"), BeforeValidator(conda_packages.channel), _STRING]
 Channels = Annotated[
     tuple[Channel, ...],

@@ -41,6 +41,21 @@ def name(requirement_text: str) -> str:
     return re.sub(r"[-_.]+", "-", found["name"]).lower() if found else requirement_text
 
 
+def index(value: Any) -> str:
+    """The address of a package index, without a password: it is asked by name in manylab.toml."""
+    checked = text(value).strip()
+    try:
+        parts = urlsplit(checked)
+    except ValueError:
+        raise Wrong("the address of an index is not a URL") from None
+    if parts.username is not None or parts.query or parts.fragment:
+        raise Wrong("the address of an index contains a password", "leave it out; it belongs into a netrc file")
+    usable = parts.scheme == "file" or (parts.scheme in ("https", "http") and parts.hostname)
+    if not usable or not checked.isprintable() or re.search(r"[\s,]", checked):
+        raise Wrong(f"{shown(checked)} is not the address of an index", 'such as "https://packages.example.org/simple"')
+    return checked
+
+
 def _check_url(package: str, url: str) -> None:
     try:
         parts = urlsplit(url)

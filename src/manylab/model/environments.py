@@ -30,6 +30,10 @@ COLLABORATION = ("jupyter-collaboration>=4",)
 # manylab's own environments; all others are people's.
 OWN = (HUB, SERVER, PROXY)
 
+# What is downloaded where the machine has none that fits, newest first; no Python has had more patches than this.
+_DOWNLOADED = ("3.14", "3.13", "3.12", "3.11", "3.10")
+_PATCHES = 40
+
 # As ipykernel's own spec has it; without frozen modules the debugger sees the standard library.
 _OPTIONS = ("-Xfrozen_modules=off",)
 KERNEL = (*_OPTIONS, "-m", "ipykernel_launcher", "-f", "{connection_file}")
@@ -56,11 +60,16 @@ class Request:
     @property
     def digest(self) -> str:
         """Names the request: a lock that was solved for it is kept under this name."""
+        # What is not asked for is not in it: the names of locks that were solved before stay.
+        more: list[str] = []
+        if self.asked is not None and self.asked.source:
+            more += ["source", *sorted(self.asked.source)]
+        if self.asked is not None and self.asked.indexes:
+            more += ["indexes", *self.asked.indexes]
         if self.asked is not None and self.asked.backend == CONDA:
             said = (CONDA, self.asked.python, *self.asked.channels, "pip", *sorted(self.asked.pip))
-            return _digest(*said, "packages", *sorted(self.requirements))
-        source = sorted(self.asked.source) if self.asked is not None else []
-        return _digest(self.python.minor, *sorted(self.requirements), *(["source", *source] if source else []))
+            return _digest(*said, "packages", *sorted(self.requirements), *more)
+        return _digest(self.python.minor, *sorted(self.requirements), *more)
 
 
 def requests(config: Config, facts: Facts, inputs: Mapping[str, tuple[str, ...]]) -> tuple[Request, ...]:
@@ -84,10 +93,9 @@ def requests(config: Config, facts: Facts, inputs: Mapping[str, tuple[str, ...]]
             requirements = [*inputs[SCIENTIFIC], *requirements]
         elif "ipykernel" not in map(packages.name, requirements):
             requirements.append("ipykernel")  # without it no kernel can start here
-        shipped = SCIENTIFIC if asked_for == (SCIENTIFIC,) else ""
-        asked = Asked(
-            tuple(wanted.packages), str(wanted.python), wanted.backend, (), tuple(wanted.pip), tuple(wanted.source)
-        )
+        shipped = SCIENTIFIC if asked_for == (SCIENTIFIC,) and not wanted.indexes else ""
+        more = (tuple(wanted.pip), tuple(wanted.source), tuple(wanted.indexes))
+        asked = Asked(tuple(wanted.packages), str(wanted.python), wanted.backend, (), *more)
         found.append(Request(name, _fitting(name, wanted.python, facts), shipped, tuple(requirements), asked))
     return tuple(found)
 
@@ -100,7 +108,9 @@ def _of_conda(name: str, wanted: Wanted, python: Python) -> Request:
         specs = [*conda_packages.SCIENTIFIC, *specs]
     elif "ipykernel" not in {*map(conda_packages.name, specs), *map(packages.name, wanted.pip)}:
         specs.append("ipykernel")
-    asked = Asked(asked_for, str(wanted.python), CONDA, tuple(wanted.channels), tuple(wanted.pip))
+    asked = Asked(
+        asked_for, str(wanted.python), CONDA, tuple(wanted.channels), tuple(wanted.pip), (), tuple(wanted.indexes)
+    )
     return Request(name, python, "", tuple(specs), asked)
 
 
@@ -109,10 +119,18 @@ def _fitting(name: str, wanted: str, facts: Facts) -> Python:
     for python in facts.pythons:
         if specifiers.contains(python.version):
             return python
+    for minor in _DOWNLOADED if facts.downloads else ():
+        fitting = [patch for patch in range(_PATCHES) if specifiers.contains(f"{minor}.{patch}")]
+        if fitting:
+            # As uv names it: for the minor version a link to the newest patch that it has.
+            version = minor if fitting[-1] == _PATCHES - 1 else f"{minor}.{fitting[-1]}"
+            folder = f"cpython-{version}-linux-{facts.machine}-gnu"
+            return Python(f"{facts.downloads}/{folder}/bin/python{minor}", version)
     have = ", ".join(python.version for python in facts.pythons)
     raise Unsupported(
         f"envs.{name}.python asks for Python {wanted}, and this machine has {have}",
-        hint="change the setting, or install that Python where everybody can run it (/usr/bin or /usr/local/bin)",
+        hint="change the setting, or install that Python where everybody can run it (/usr/bin or /usr/local/bin); with "
+        'backend = "conda" an environment brings its own',
     )
 
 

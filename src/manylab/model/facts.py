@@ -30,6 +30,7 @@ class Facts:
     enabled, started: whether an installed service starts at boot, and should run now. tls: texts of (certificate,
     key), None without TLS.
     pam_style: "debian" (common-auth), "redhat" (system-auth) or "other". operator: account that may start and stop it.
+    downloads: the folder of Pythons that can be downloaded, "" where that is not done.
     min_uid: where people's accounts begin (login.defs). memory: bytes that this machine (or container) may use, 0 when
     that cannot be known.
     """
@@ -49,3 +50,4 @@ class Facts:
     started: bool = True
     tls: tuple[str, str] | None = None
     memory: int = 0
+    downloads: str = ""

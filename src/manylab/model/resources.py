@@ -119,7 +119,8 @@ class Account:
 class Asked:
     """What manylab.toml asked for in an environment: its packages, its Python and its backend, as written there.
 
-    channels, pip: of the conda backend. source: packages that may be built from source, of the other.
+    channels, pip: of the conda backend. source: packages that may be built from source, of the other. indexes: asked
+    before the site's own.
     """
 
     packages: tuple[str, ...]
@@ -128,11 +129,12 @@ class Asked:
     channels: tuple[str, ...] = ()
     pip: tuple[str, ...] = ()
     source: tuple[str, ...] = ()
+    indexes: tuple[str, ...] = ()
 
     def as_data(self) -> dict[str, object]:
         """For the record of a generation."""
         said: dict[str, object] = {"packages": list(self.packages), "python": self.python, "backend": self.backend}
-        more = {"channels": list(self.channels), "pip": list(self.pip), "source": list(self.source)}
+        more = {name: list(getattr(self, name)) for name in ("channels", "pip", "source", "indexes")}
         return said | {name: value for name, value in more.items() if value}
 
 

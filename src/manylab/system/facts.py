@@ -39,6 +39,7 @@ def gather(layout: Layout) -> Facts:
         service=installed.get("service", ""),
         systemd_runs=Path("/run/systemd/system").is_dir(),
         pythons=find_pythons(for_everybody=layout.system),
+        downloads=str(layout.pythons),
         source_digest={part: source_digest(PACKAGE, part) for part in OWN_CODE.values()},
         pam_style=_pam_style(layout.root if layout.system else Path("/")),
         operator=installed.get("operator", ""),

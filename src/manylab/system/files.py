@@ -11,6 +11,7 @@ import pwd
 import secrets
 import shutil
 import stat
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from manylab.base.errors import DiskFull
 from manylab.model.resources import Copy, Directory, File, Link, Secret
 
 _COPY_MODE = 0o644
+_SCRATCH = "tmp"
 
 
 def owner_name(uid: int) -> str:
@@ -87,6 +89,19 @@ def _belongs(path: Path, uid: int) -> bool:
         return path.lstat().st_uid == uid
     except FileNotFoundError:  # a database's journal comes and goes
         return True
+
+
+@contextlib.contextmanager
+def scratch(cache: Path) -> Iterator[Path]:
+    """A folder that is gone at the end; what a run that was killed leaves, the next one sweeps (`sweep_scratch`)."""
+    (cache / _SCRATCH).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache / _SCRATCH) as folder:
+        yield Path(folder)
+
+
+def sweep_scratch(cache: Path) -> None:
+    """Remove what is left of such folders. The caller holds the site's lock."""
+    shutil.rmtree(cache / _SCRATCH, ignore_errors=True)
 
 
 def write_file(path: Path, content: str, mode: int, owner: str = "", group: str = "") -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import configparser
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,6 +66,12 @@ def environment(
     if mirrors.npm:
         found["npm_config_registry"] = mirrors.npm
     return found
+
+
+def with_indexes(network: Mapping[str, str], indexes: Sequence[str]) -> dict[str, str]:
+    """The network of an environment that has indexes of its own: uv asks those first."""
+    first = " ".join([*indexes, *network.get("UV_INDEX", "").split()])
+    return {**network, "UV_INDEX": first} if indexes else dict(network)
 
 
 def _pip_files() -> tuple[Path, ...]:

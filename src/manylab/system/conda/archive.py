@@ -82,6 +82,8 @@ def clean(package: Package, path: str) -> str:
     parts = PurePosixPath(path).parts
     if not parts or path.startswith("/") or ".." in parts or "\0" in path or "\\" in path:
         raise refusal(package, f"it has a file that would be outside of the environment: {path[:200]!r}")
+    if parts[0] == "conda-meta":
+        raise refusal(package, f"it has a file among the records of what is installed: {path[:200]!r}")
     return "/".join(parts)
 
 

@@ -9,7 +9,6 @@ import json
 import re
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from manylab.base.errors import DiskFull, DownloadFailed, EnvironmentFailed
 from manylab.model.conda_lock import Lock, Package, check_channel, checked, is_conda, parse
 from manylab.system.conda import described
 from manylab.system.facts import PACKAGE
+from manylab.system.files import scratch
 from manylab.system.run import run
 
 Say = Callable[[str], None]
@@ -129,19 +129,24 @@ def _work(job: dict[str, Any], site: Site, say: Say) -> Any:
     cache = site.cache / "conda"
     cache.mkdir(parents=True, exist_ok=True, mode=0o755)
     _sweep(cache)
-    with tempfile.TemporaryDirectory(prefix="manylab-") as folder:
-        asked, answer = Path(folder) / "job.json", Path(folder) / "answer.json"
+    with scratch(site.cache) as folder:
+        asked, answer = folder / "job.json", folder / "answer.json"
         # Not in argv: the address of a mirror may hold a password.
         asked.write_text(json.dumps({**job, "cache": str(cache), "answer": str(answer)}), encoding="utf-8")
-        run(
-            [sys.executable, "-I", "-B", "-c", _START, str(PACKAGE.parent), str(asked)],
-            timeout=_TIMEOUT,
-            env=site.network,
-            cwd="/",
-            ends_with_us=True,
-            on_line=lambda line: say(line) if line.startswith("conda: ") else None,
-            watch=site.watch() if site.watch is not None else None,
-        )
+        try:
+            run(
+                [sys.executable, "-I", "-B", "-c", _START, str(PACKAGE.parent), str(asked)],
+                timeout=_TIMEOUT,
+                env=site.network,
+                cwd="/",
+                ends_with_us=True,
+                on_line=lambda line: say(line) if line.startswith("conda: ") else None,
+                watch=site.watch() if site.watch is not None else None,
+            )
+        except BaseException:
+            # What it was writing may be what filled the disk.
+            _sweep(cache)
+            raise
         said = json.loads(answer.read_text(encoding="utf-8"))
     if "failed" in said:
         raise _FAILURES[said["failed"]](said["message"], hint=said["hint"])
@@ -167,8 +172,7 @@ def _solve_pip(
     """
     say(f"solving by pip {', '.join(wanted)}")
     brought = {_pip_name(one): one.version for one in lock.packages if one.is_python}
-    with tempfile.TemporaryDirectory(prefix="manylab-") as name:
-        folder = Path(name)
+    with scratch(site.cache) as folder:
         files = {"wanted.in": wanted, "exact.txt": [f"{one}=={version}" for one, version in brought.items()]}
         for file, lines in {**files, "brought.txt": list(brought), "lock.txt": earlier}.items():
             (folder / file).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
@@ -178,6 +182,8 @@ def _solve_pip(
             str(folder / "lock.txt"),
             "--python-version",
             lock.python,
+            "--python",
+            sys.executable,
         ]
         options += ["--generate-hashes", "--no-header", "--no-annotate", *_WHEELS_ONLY]
         options += [word for one in upgrade for word in ("--upgrade-package", one)]
@@ -192,10 +198,10 @@ def _solve_pip(
 
 def _install_pip(lock: Lock, prefix: Path, site: Site) -> None:
     """Wheels only, checked, and nothing beside them: what they need is either in the same part or from conda."""
-    with tempfile.TemporaryDirectory(prefix="manylab-") as folder:
-        path = Path(folder) / "pip.txt"
+    with scratch(site.cache) as folder:
+        path = folder / "pip.txt"
         path.write_text("\n".join(lock.pip) + "\n", encoding="utf-8")
-        python = described.interpreter(Path(folder), prefix, lock.python)
+        python = described.interpreter(folder, prefix, lock.python)
         options = ["--require-hashes", "--no-deps", "--break-system-packages", *_WHEELS_ONLY]
         site.uv(["pip", "install", *options, "--python", str(python), "-r", str(path)])
 

@@ -15,6 +15,7 @@ from manylab.base.errors import ManylabError
 from manylab.system.environments import record, share, use
 from manylab.system.environments.installers import Say, uv
 from manylab.system.environments.record import GONE, Generation
+from manylab.system.files import sweep_scratch
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,9 @@ def sweep(envs: Path, keep: Collection[Path]) -> list[Path]:
     way out. Returns what was removed.
     """
     removed = []
-    # Where sources are built (`sources`).
+    # Where sources are built (`sources`), and what installers were told.
     shutil.rmtree(envs.with_name("building"), ignore_errors=True)
+    sweep_scratch(envs.with_name("cache"))
     for folder in _folders(envs):
         original = folder.with_name(folder.name.removeprefix(GONE))
         if folder.name.startswith(GONE):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import stat
@@ -112,17 +111,16 @@ def modules(want: Environment, packages: Mapping[str, Distribution]) -> dict[str
     """
     asked = {conda_packages.name(one) for one in want.requirements}
     found: dict[str, str] = {}
-    for path in sorted((want.path / "conda-meta").glob("*.json")):
-        said = json.loads(path.read_text(encoding="utf-8"))
-        if said.get("name") not in asked:
+    for package, files in record.conda_packages(want.path):
+        if package not in asked:
             continue
-        inside = [str(file).partition("/site-packages/")[2].split("/") for file in said.get("files", ())]
+        inside = [file.partition("/site-packages/")[2].split("/") for file in files]
         known = [parts[0] for parts in inside if len(parts) == 2 and parts[0].endswith(".dist-info")]
         names = [canonicalize_name(folder.split("-")[0]) for folder in known]
         imports = [module for name in names if name in packages for module in packages[name].imports]
         if not known:
             imports = [parts[0].removesuffix(".py") for parts in inside if _is_module(parts)]
-        found |= {module: str(said["name"]) for module in imports}
+        found |= dict.fromkeys(imports, package)
     return found
 
 

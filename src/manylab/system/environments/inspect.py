@@ -4,7 +4,6 @@ over, reported where people should know.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -80,10 +79,9 @@ def _normal(base: Path, text: str) -> str:
 def owners(environment: Path, packages: Mapping[str, Distribution]) -> dict[str, list[str]]:
     """Which packages say that a file is theirs: path below the environment -> names. Byte code is left out."""
     found: dict[str, list[str]] = {}
-    for meta in sorted((environment / "conda-meta").glob("*.json")):
-        said = json.loads(meta.read_text(encoding="utf-8"))
-        for path in said.get("files", ()):
-            found.setdefault(str(path), []).append(str(said.get("name")))
+    for name, files in record.conda_packages(environment):
+        for file in files:
+            found.setdefault(file, []).append(name)
     for package in packages.values():
         base = package.folder.parent
         own = _below(environment, base, f"{package.folder.name}/METADATA")

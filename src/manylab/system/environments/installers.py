@@ -6,13 +6,13 @@ import os
 import re
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from manylab.base.errors import CommandFailed, DiskFull, DownloadFailed, EnvironmentFailed, ManylabError
 from manylab.system.environments.screen import Screen
+from manylab.system.files import scratch
 from manylab.system.run import run
 
 if sys.version_info >= (3, 11):
@@ -81,9 +81,9 @@ def solve(
     say(f"solving {', '.join(requirements)}")
     options = ["--generate-hashes", "--no-header", "--no-annotate", "--python", python, *WHEELS_ONLY]
     options += [word for package in upgrade for word in ("--upgrade-package", package)]
-    with tempfile.TemporaryDirectory(prefix="manylab-") as folder:
+    with scratch(cache) as folder:
         # uv takes what stands in its output file as preferences.
-        output = Path(folder) / "lock.txt"
+        output = folder / "lock.txt"
         output.write_text(prefer, encoding="utf-8")
         text = "\n".join(requirements) + "\n"
         uv(["pip", "compile", "-", "--output-file", str(output), *options], cache, network, say, input=text)
@@ -95,8 +95,8 @@ def download_sizes(lock: str, *, python: str, cache: Path, network: dict[str, st
 
     Only its other format says it. Nothing is asked over the network: an index that fell silent would hold up a build.
     """
-    with tempfile.TemporaryDirectory(prefix="manylab-") as folder:
-        wanted, output = Path(folder) / "lock.txt", Path(folder) / "pylock.toml"
+    with scratch(cache) as folder:
+        wanted, output = folder / "lock.txt", folder / "pylock.toml"
         wanted.write_text(lock, encoding="utf-8")
         options = ["--format", "pylock.toml", "--no-deps", "--no-header", "--offline", "--python", python]
         try:
@@ -157,11 +157,13 @@ def _uv(arguments: Sequence[str], cache: Path, network: dict[str, str], say: Say
             [uv_program(), *arguments, *_CONSTANT, "--cache-dir", str(folder)],
             timeout=BUILD_TIMEOUT,
             env=network,
+            # uv runs the Python of a .venv in the folder that it is started in, or above: that may be anybody's.
+            cwd="/",
             input=input,
             ends_with_us=True,
             on_line=None if input is not None or watched else progress,
             on_screen=draw if watched else None,
-            watch=Watch(cache),
+            watch=Watch(cache, _patience(network)),
         ).out
     except CommandFailed as error:
         sweep_cache(folder)
@@ -169,6 +171,14 @@ def _uv(arguments: Sequence[str], cache: Path, network: dict[str, str], say: Say
     except BaseException:
         sweep_cache(folder)
         raise
+
+
+def _patience(network: dict[str, str]) -> float:
+    """Seconds: who lets uv wait longer for an answer means it."""
+    try:
+        return max(_PATIENCE, 2 * float(network.get("UV_HTTP_TIMEOUT", "0")))
+    except ValueError:
+        return _PATIENCE
 
 
 def leave_room(folder: Path) -> None:

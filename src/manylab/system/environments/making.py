@@ -15,7 +15,8 @@ from manylab.model.environments import OWN
 from manylab.model.locked import versions
 from manylab.model.resources import Environment
 from manylab.plan.packages import difference, in_words
-from manylab.system.environments import conda, inspect, record, share, sources, trial
+from manylab.system import registries
+from manylab.system.environments import conda, inspect, pythons, record, share, sources, trial
 from manylab.system.environments.distributions import installed
 from manylab.system.environments.installers import BUILD_TIMEOUT, BUNDLE, WHEELS_ONLY, Say, disk_full, explain, uv
 from manylab.system.environments.together import Stages
@@ -55,11 +56,15 @@ def build(
     shutil.rmtree(want.path, ignore_errors=True)
     want.path.parent.mkdir(parents=True, exist_ok=True)
     stages = stages or Stages()
+    network = registries.with_indexes(network, want.asked.indexes if want.asked is not None else ())
     try:
         with stages.one(stages.fetching):
             if is_conda(want.lock):
                 conda.install(want, conda.site(cache, network, channels or {}, say), say)
             else:
+                # A site's own: beside its environments.
+                folder = want.path.parents[2] / "pythons"
+                pythons.ensure(want.python, folder=folder, cache=cache, network=network, say=say)
                 theirs = built is not None and want.asked is not None and bool(want.asked.source)
                 _install(want, cache, sources.reachable(built, network) if theirs and built else network, say)
         with stages.one(stages.compiling):

@@ -115,6 +115,21 @@ def site_packages(environment: Path) -> Path:
     return next(folder for folder in found if not folder.parent.is_symlink())
 
 
+def conda_packages(environment: Path) -> list[tuple[str, tuple[str, ...]]]:
+    """Name and files (below the environment) of each conda package in it; [] for an environment of uv's.
+
+    What is no such record is left out: a wheel can put anything there.
+    """
+    found = []
+    for path in sorted((environment / "conda-meta").glob("*.json")):
+        try:
+            said = json.loads(path.read_text(encoding="utf-8"))
+            found.append((str(said["name"]), tuple(str(file) for file in said["files"])))
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            continue
+    return found
+
+
 def _interpreter_runs(want: Environment) -> bool:
     """Whether the environment's interpreter is still there: the system's Python may have been upgraded under it."""
     return not want.python or os.access(want.path / "bin/python", os.X_OK)

@@ -13,7 +13,6 @@ import shutil
 import stat
 import sys
 import tarfile
-import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,6 +41,7 @@ from manylab.system.environments.installers import (
     uv,
     uv_program,
 )  # fmt: skip
+from manylab.system.files import scratch
 from manylab.system.run import run
 
 if sys.version_info >= (3, 11):
@@ -113,14 +113,14 @@ def _find(requirement: str, python: Python, cache: Path, network: Mapping[str, s
     uv chooses it, as it chooses wheels. It would run a source to hear what it needs; it is told that it needs nothing.
     """
     name = canonicalize_name(Requirement(requirement).name)
-    with tempfile.TemporaryDirectory(prefix="manylab-") as folder:
-        settings, output = Path(folder) / "uv.toml", Path(folder) / "pylock.toml"
+    with scratch(cache) as folder:
+        settings, output = folder / "uv.toml", folder / "pylock.toml"
         settings.write_text(f'dependency-metadata = [{{ name = "{name}", requires-dist = [] }}]\n', encoding="utf-8")
         options = ["--no-deps", "--no-header", "--format", "pylock.toml", "--python", python.path]
         words = ["pip", "compile", "-", *options, "--config-file", str(settings), "--output-file", str(output)]
         words += ["--no-python-downloads", "--color", "never", "--cache-dir", str(cache / "uv")]
         try:
-            run([uv_program(), *words], env=network, input=requirement + "\n", timeout=600, watch=Watch(cache))
+            run([uv_program(), *words], env=network, input=requirement + "\n", timeout=600, cwd="/", watch=Watch(cache))
         except CommandFailed as error:
             raise explain(error) from error
         said = tomllib.loads(output.read_text(encoding="utf-8"))

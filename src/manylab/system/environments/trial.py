@@ -4,9 +4,12 @@ package misses another. All that runs a package's code runs in a cage, never as 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,7 @@ from manylab.model.conda_lock import is_conda
 from manylab.model.environments import HUB, KERNEL, PROXY, SERVER
 from manylab.model.resources import Environment
 from manylab.system.environments import conda
-from manylab.system.environments.caged import account, caged
+from manylab.system.environments.caged import Account, account, caged
 from manylab.system.environments.distributions import Distribution, conflicts
 from manylab.system.environments.installers import Say
 from manylab.system.environments.record import site_packages
@@ -28,6 +31,7 @@ from manylab.system.run import run
 # Both tests have limits of their own; this is for a cage that hangs, seconds.
 _LONGEST = 1200.0
 _HERE = Path(__file__).parent
+_PREFIX = "manylab-trial-"
 _HINT = "what was in use is untouched; ask for another version, or leave the package out"
 
 # manylab's own environments: what must be importable besides what was asked for.
@@ -90,11 +94,22 @@ def _proxy_version(want: Environment) -> list[str]:
     return [str(node), str(want.path / "node_modules/configurable-http-proxy/bin/configurable-http-proxy"), "--version"]
 
 
+def _sweep(who: Account | None) -> None:
+    """Remove what killed trials left, but nothing so young that another site of this machine may be at it."""
+    for path in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            status = path.lstat()
+            ours = status.st_uid in (os.getuid(), who.uid if who is not None else os.getuid())
+            if ours and status.st_mtime < time.time() - 3 * _LONGEST:
+                shutil.rmtree(path)
+
+
 def _inside(want: Environment, task: Mapping[str, Any], builder: str, say: Say) -> None:
     text = (_HERE / "tryout.py").read_text(encoding="utf-8")
     program = [str(want.path / "bin/python"), "-I", "-c", text, json.dumps(task)]
-    with tempfile.TemporaryDirectory(prefix="manylab-trial-") as folder:
-        who = account(builder)
+    who = account(builder)
+    _sweep(who)
+    with tempfile.TemporaryDirectory(prefix=_PREFIX) as folder:
         if who is not None:
             os.chown(folder, who.uid, who.gid)
         program = caged(program, want, Path(folder), who)
