@@ -70,10 +70,13 @@ def until_it_answers(
 ) -> Iterator[Running]:
     """Start it, and go on when the hub answers through its proxy. steps: gets what it said, and when."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    seen = 0
     with machine.popen(command, cwd="/") as running:
         while True:
             said = running.output().splitlines()
-            steps += [f"{time.monotonic() - began:.1f} {line}" for line in said[len(steps) :]]
+            seen, new = len(said), said[seen:]
+            # Of what apt says, not a line for each of hundreds of packages.
+            steps += [f"{time.monotonic() - began:.1f} {line}" for line in new if line.startswith(("manylab:", "+ "))]
             if running.poll() is not None or time.monotonic() - began > timeout:
                 raise RuntimeError(f"it does not answer:\n{running.output()[-3000:]}")
             try:

@@ -10,7 +10,7 @@ import pytest
 
 from manylab.base.errors import EnvironmentFailed
 from manylab.model.resources import Environment
-from manylab.system.environments.together import Stages, build_all
+from manylab.system.environments.together import Queue, Stages, build_all
 from manylab.system.run import run
 
 
@@ -46,6 +46,27 @@ def test_no_two_are_downloaded_at_the_same_time():
 
     build_all(named("a", "b", "c", "d"), build)
     assert sorted(done) == ["a", "b", "c", "d"]
+
+
+def test_who_comes_first_has_the_first_turn():
+    queue, order = Queue(), list[int]()
+    waiting: list[threading.Thread] = []
+
+    def one(number: int) -> None:
+        with queue.turn():
+            order.append(number)
+
+    with queue.turn():
+        for number in range(5):
+            waiting.append(threading.Thread(target=one, args=(number,)))
+            waiting[-1].start()
+            # The one before is in the queue, and the next one comes after it.
+            while len(queue._waiting) < number + 2:
+                time.sleep(0.001)
+        assert order == []
+    for thread in waiting:
+        thread.join()
+    assert order == [0, 1, 2, 3, 4]
 
 
 def test_a_failure_ends_the_programs_of_the_others_and_is_what_is_raised():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,20 +16,42 @@ from manylab.model.resources import Environment
 from manylab.system.run import ENDED_BY
 
 
+class Queue:
+    """For one at a time, in the order in which they come; a lock lets anybody in."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._waiting: deque[object] = deque()
+
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[None]:
+        """Wait, and be the one until the block ends."""
+        me = object()
+        with self._changed:
+            self._waiting.append(me)
+            self._changed.wait_for(lambda: self._waiting[0] is me)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._waiting.popleft()
+                self._changed.notify_all()
+
+
 @dataclass
 class Stages:
     """What one environment waits for before it goes on. compiled: those that are as they will be, if they are used."""
 
-    fetching: threading.Lock = field(default_factory=threading.Lock)
-    compiling: threading.Lock = field(default_factory=threading.Lock)
-    trying: threading.Lock = field(default_factory=threading.Lock)
+    fetching: Queue = field(default_factory=Queue)
+    compiling: Queue = field(default_factory=Queue)
+    trying: Queue = field(default_factory=Queue)
     ended: threading.Event = field(default_factory=threading.Event)
     compiled: list[Path] = field(default_factory=list)
 
     @contextlib.contextmanager
-    def one(self, stage: threading.Lock) -> Iterator[None]:
+    def one(self, stage: Queue) -> Iterator[None]:
         """Alone in this stage. Raises GivenUpError when another has failed meanwhile."""
-        with stage:
+        with stage.turn():
             if self.ended.is_set():
                 raise GivenUpError
             yield
