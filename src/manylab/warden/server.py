@@ -109,10 +109,12 @@ class Warden:
         try:
             peer = wire.peer_of(writer.get_extra_info("socket"))
             with self._counted(peer.uid):
-                writer.write(messages.encode(await _answer(serve, peer, reader)))
-                await asyncio.wait_for(writer.drain(), _COMPLETE)
-                writer.close()
-                await asyncio.wait_for(writer.wait_closed(), _COMPLETE)
+                answer = messages.encode(await _answer(serve, peer, reader))
+            # No longer counted: whoever has an answer may ask again, before this end has heard of it.
+            writer.write(answer)
+            await asyncio.wait_for(writer.drain(), _COMPLETE)
+            writer.close()
+            await asyncio.wait_for(writer.wait_closed(), _COMPLETE)
         except (OSError, asyncio.TimeoutError, TimeoutError):
             pass  # the peer went away or does not listen
         except Exception as error:
