@@ -7,7 +7,6 @@ Says `ready` on its standard output, and ends when its standard input does.
 from __future__ import annotations
 
 import contextlib
-import gc
 import importlib
 import json
 import os
@@ -29,8 +28,6 @@ def main(argv: list[str]) -> Callable[[], None]:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
     listener.listen(64)
-    gc.collect()
-    gc.freeze()
     warm["memory"].after()
     connections: dict[int, socket.socket] = {}
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import signal
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,23 @@ def test_two_kernels_have_random_numbers_of_their_own(nursery, home):
     with nursery.warm(home) as one, nursery.warm(home) as other:
         first, second = (eval(kernel.run(code).partition("'] ")[2].rstrip(">")) for kernel in (one, other))
     assert all(a != b for a, b in zip(first, second, strict=True))
+
+
+def test_each_kernel_has_a_session_of_its_own_in_the_history(nursery, home):
+    file = home / ".ipython/profile_default/history.sqlite"
+
+    def kept(column: str, table: str) -> list[object]:
+        with contextlib.closing(sqlite3.connect(file)) as database:
+            return [found for (found,) in database.execute(f"SELECT {column} FROM {table} ORDER BY session")]
+
+    ask = "print(get_ipython().history_manager.session_number)"
+    with nursery.warm(home) as one, nursery.warm(home) as other:
+        numbers = [int(kernel.run(ask)) for kernel in (one, other)]
+        until(lambda: kept("session", "sessions") == numbers)
+        until(lambda: kept("source", "history") == [ask, ask])
+    assert numbers == [1, 2]
+    with nursery.cold(home) as cold:
+        assert int(cold.run(ask)) == 3
 
 
 def test_an_interrupt_ends_a_loop_and_a_call_that_waits_in_c(nursery, home):

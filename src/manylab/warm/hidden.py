@@ -34,6 +34,7 @@ class Recorder:
         self.needs: defaultdict[str, set[str]] = defaultdict(set)
         self.loading: list[str] = []
         self.left: dict[str, traces.Left] = {}
+        self._ways: set[str] = set()
         self._load, self._find = _BOOTSTRAP._load_unlocked, _BOOTSTRAP._find_and_load
         self._import = builtins.__import__
 
@@ -68,7 +69,10 @@ class Recorder:
         """What this module left, without what others did that it imported."""
         others = [self.left[each] for each in self.needs[name] if each in self.left]
         left = left.without(others)
-        self.left[name] = left._replace(entries=(*left.entries, *traces.way_to(name)))
+        # Of a package's many modules the first one that was looked for: each that is shown costs a little.
+        way = [entry for entry in traces.way_to(name) if entry[1] not in self._ways]
+        self._ways.update(entry[1] for entry in way)
+        self.left[name] = left._replace(entries=(*left.entries, *way))
 
     def _find_and_load(self, name: str, import_: Any) -> Any:
         self._note(name)

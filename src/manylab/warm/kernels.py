@@ -20,6 +20,7 @@ from manylab.warm import (
     appearance,
     askers,
     hidden,
+    history,
     identity,
     ipc,
     libraries,
@@ -102,6 +103,7 @@ def prepare(modules: list[str]) -> None:
     _ready.libraries = set(libraries.loaded().values())
     scene.restore()
     ipc.patch()
+    history.patch()
     sys.modules.pop("__mp_main__", None)
     kept = visible | {name for name in sys.modules if name.partition(".")[0] in ("manylab", "__main__")}
     _ready.hidden.hide([name for name in sys.modules if name not in kept], recorder)
@@ -127,6 +129,8 @@ def _scratch() -> Any:
     folder = str(scratch.new())
     before = dict(os.environ)
     os.environ.update({"HOME": folder, "MPLCONFIGDIR": folder, "OPENBLAS_NUM_THREADS": "1"})
+    # As ipykernel sets it in each kernel: to look for the backend takes matplotlib 7 ms.
+    os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
     try:
         yield folder
     finally:
@@ -198,20 +202,32 @@ def become(request: dict[str, Any], descriptors: list[int], connection: socket.s
     _ready.seeds.renew()
     appearance.command_line(argv, environ)
     _ready.hidden.use()
-    _agree(connection)
+    _agree(wire.Conversation(connection))
     _say_when_listening(connection)
     takeover.become(argv, _ready.path)
 
 
-def _agree(connection: socket.socket) -> None:
-    """The server may have given up and started a cold kernel: what it does not confirm is none."""
-    conversation = wire.Conversation(connection)
+def _agree(conversation: wire.Conversation) -> None:
+    """Say that there is a kernel, and wait before it takes its sockets until the server wants it: it may have given up
+    and started a cold one.
+    """
+    application = sys.modules["ipykernel.kernelapp"].IPKernelApp
+    usual = vars(application)["init_sockets"]
+
+    def init_sockets(self: Any) -> None:
+        application.init_sockets = usual
+        try:
+            conversation.receive(seconds=_PATIENCE)
+        except (OSError, wire.Broken):
+            os._exit(1)
+        conversation.connection.setblocking(True)
+        usual(self)
+
     try:
         conversation.send({"pid": os.getpid()})
-        conversation.receive(seconds=_PATIENCE)
-    except (OSError, wire.Broken):
+    except OSError:
         os._exit(1)
-    connection.setblocking(True)
+    application.init_sockets = init_sockets
 
 
 def _say(connection: socket.socket, answer: dict[str, Any]) -> None:

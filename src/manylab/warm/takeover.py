@@ -30,8 +30,9 @@ def vanish() -> None:
     """Take along that manylab was here."""
     for name in [name for name in sys.modules if name.partition(".")[0] == "manylab"]:
         del sys.modules[name]
-    packages = Path(__file__).parents[2]
-    for folder in [folder for folder in sys.path_importer_cache if packages in (Path(folder), *Path(folder).parents)]:
+    packages = str(Path(__file__).parents[2])
+    ours = f"{packages}/manylab"
+    for folder in [name for name in sys.path_importer_cache if name == packages or name.startswith(ours)]:
         if folder not in sys.path:
             del sys.path_importer_cache[folder]
 
