@@ -164,11 +164,13 @@ def test_a_source_that_is_not_what_the_index_promised_is_not_run(made, tmp_path)
     assert not (tmp_path / "ran").exists()
 
 
-def test_without_being_named_a_package_without_a_wheel_is_refused_and_the_way_out_is_told(made):
+@pytest.mark.parametrize("by", ["name", "address"])
+def test_without_being_named_a_package_without_a_wheel_is_refused_and_the_way_out_is_told(made, by):
     made.add()
+    wanted = "sourced" if by == "name" else f"sourced @ {(made.page.parent / 'sourced-1.0.tar.gz').as_uri()}"
     with pytest.raises(EnvironmentFailed) as failure:
         installers.solve(
-            *(["sourced"],), prefer="", python=made.python.path, cache=made.builder.cache,
+            *([wanted],), prefer="", python=made.python.path, cache=made.builder.cache,
             network=made.builder.network, say=print,
         )  # fmt: skip
     assert "envs.NAME.source" in failure.value.hint
@@ -177,3 +179,5 @@ def test_without_being_named_a_package_without_a_wheel_is_refused_and_the_way_ou
 def test_the_limits_of_packages_hold_for_what_is_built():
     found = sources.names(["Old_One", "other>=2"], ["old-one<3", "numpy"])
     assert found == {"old-one": "old-one<3", "other": "other>=2"}
+    with pytest.raises(EnvironmentFailed, match="by its address"):
+        sources.names(["other"], ["other @ https://example.org/other-1.0.tar.gz"])

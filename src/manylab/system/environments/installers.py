@@ -39,6 +39,8 @@ _NETWORK_TROUBLE = re.compile(
     r"|certificate|ENOTFOUND|ECONNREFUSED|EAI_AGAIN|ETIMEDOUT|Could not connect|Network is unreachable",
     re.IGNORECASE,
 )
+# As the solver says it of what an index has, and of what was given by its address.
+_SOURCE = re.compile(r"building from source is disabled|Building source distributions .* is disabled")
 _DISK_FULL = re.compile(r"No space left on device|ENOSPC|Disk quota exceeded", re.IGNORECASE)
 _CONSTANT = ("--no-config", "--no-python-downloads", "--color", "never")
 
@@ -278,7 +280,7 @@ def explain(error: CommandFailed) -> EnvironmentFailed | DownloadFailed | DiskFu
             f"a package registry could not be reached: {text}",
             hint=NETWORK_HINT,
         )
-    if "building from source is disabled" in text:
+    if _SOURCE.search(text):
         return EnvironmentFailed(
             text,
             hint="what was in use is untouched; a package that is published as source alone can be built in a sandbox, "

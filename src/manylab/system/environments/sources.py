@@ -287,14 +287,22 @@ def reachable(store: Path, network: Mapping[str, str]) -> dict[str, str]:
 
 
 def names(sources: Sequence[str], requirements: Sequence[str]) -> dict[str, str]:
-    """name -> requirement of the packages that may be built: with the limits that `packages` has for them."""
+    """name -> requirement of the packages that may be built: with the limits that `packages` has for them.
+
+    Raises EnvironmentFailed for one that is given by its address.
+    """
     found: dict[str, str] = {}
     for text in sources:
         wish = Requirement(text)
         name = canonicalize_name(wish.name)
         limits = [Requirement(one) for one in requirements if canonicalize_name(Requirement(one).name) == name]
         specifier = wish.specifier
-        for one in limits:
+        for one in (wish, *limits):
+            if one.url:
+                raise EnvironmentFailed(
+                    f"{name} is given by its address, and only what an index has is built from source",
+                    hint=f"put it into an index (envs.NAME.indexes; a folder is one), and name it: {name}",
+                )
             specifier &= one.specifier
         found[name] = f"{name}{specifier}"
     return found
