@@ -31,7 +31,7 @@ NARROW = {
             "jupyter_client",
         ),
         *("jupyter_core", "ipykernel", "json5", "tornado", "traitlets", "zmq", "aiohttp", "prometheus_client"),
-        "jupyterlab_server",
+        *("jupyterlab_server", "jupyter_events"),
     },
 }
 READS = {

@@ -39,7 +39,7 @@ from tornado.ioloop import IOLoop
 from tornado.web import RequestHandler
 from traitlets.config import SingletonConfigurable
 
-from manylab.lab import audience, known, server
+from manylab.lab import audience, known, server, unasked
 from manylab.warm import pages, scratch
 
 # Imported by a server only when it first needs them: a kernel's start, a notebook's, a terminal's.
@@ -64,6 +64,7 @@ def prepare() -> None:
         except Exception:
             traceback.print_exc()
     known.use()
+    unasked.use()
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
