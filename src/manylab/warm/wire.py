@@ -50,7 +50,9 @@ class Conversation:
         self.connection.settimeout(seconds)
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
         sent = self.connection.sendmsg([line], rights)
-        self.connection.sendall(line[sent:])
+        if sent < len(line):
+            # To send nothing is an error, too, to one who has answered and gone in the meantime.
+            self.connection.sendall(line[sent:])
 
     def receive(
         self, *, limit: int = LIMIT, seconds: float = 5.0, descriptors: int = 0
