@@ -24,6 +24,7 @@ CHINESE = {
     "alive-answer": "所有人同时计算，最后一个答复",
     "browser-lab": "Chromium 中：Lab 画出来",
     "browser": "Chromium 中：笔记本的内核空闲",
+    "browser-again": "Chromium 中：再打开同一页，服务器和内核都在运行，全部已缓存",
 }
 
 

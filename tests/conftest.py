@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 from collections import Counter
 from pathlib import Path
@@ -28,6 +29,10 @@ def part_of(path: str) -> str:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Whoever starts this in the background of a shell, or with nohup, has these ignored, and so would everything that
+    # tests start and then interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     config.addinivalue_line("markers", "first: runs before others, which profit from what it leaves in the cache")
 
 
@@ -79,6 +84,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     """What ran where and for how long, and what did not and why; pytest's own closing line comes after it."""
     outcomes: Counter[tuple[str, str]] = Counter()
     seconds: Counter[str] = Counter()
+    files: Counter[str] = Counter()
     for outcome in ("passed", "failed", "error", "skipped", "xfailed", "xpassed"):
         for report in terminalreporter.stats.get(outcome, []):
             outcomes[part_of(report.nodeid), outcome] += 1
@@ -86,10 +92,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         for report in reports:
             if isinstance(report, pytest.TestReport):
                 seconds[part_of(report.nodeid)] += report.duration
+                files[report.nodeid.partition("::")[0]] += report.duration
     terminalreporter.section("by part")
     for part in sorted({part for part, _ in outcomes}):
         counts = ", ".join(f"{count} {outcome}" for (where, outcome), count in outcomes.items() if where == part)
         terminalreporter.write_line(f"{part or 'other':<10} {seconds[part]:7.1f} s  {counts}")
+    terminalreporter.section("slowest files")
+    for path, taken in files.most_common(12):
+        terminalreporter.write_line(f"{taken:7.1f} s  {path}")
     if found := skips(config):
         terminalreporter.section("skipped, by reason")
         for reason, count in found.most_common():

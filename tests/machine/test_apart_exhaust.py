@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from harness import wait_until
 
-from support.apart import PASSWORDS, Pair, pair
+from support.apart import PASSWORDS, PYTHON, Pair, pair
 from support.attacks import WORKED
 
 CONFIG = '[envs.default]\npackages = ["ipykernel"]\n[servers]\ntasks = 300\n'
@@ -90,6 +90,50 @@ def test_the_nursery_is_not_one_accounts_to_keep_busy(two):
     assert two.eve.run("6 * 7") == "42"
 
 
+FILL = """
+import os, sys
+folder = sys.argv[1]
+if sys.argv[2] == "bytes":
+    kept = open(folder + "/all-that-there-is", "wb")
+    os.unlink(folder + "/all-that-there-is")  # it takes its room as long as it is open
+try:
+    for number in range(1_000_000):
+        kept.write(bytes(1 << 16)) if sys.argv[2] == "bytes" else open(f"{folder}/{number}", "w").close()
+except OSError as error:
+    print("full", error.errno, flush=True)
+import time
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("what", ["bytes", "files"])
+def test_the_memory_under_run_is_not_one_persons_to_fill(two, what):
+    """Eve may write into a folder there; so may alice's server, and all parts of the machine."""
+    run = two.site.machine.run
+    run("mkdir -p /srv/memory && mount -t tmpfs -o size=4m,nr_inodes=2k,mode=1777 tmpfs /srv/memory")
+    argv = [PYTHON, "-I", "-c", FILL]
+    with two.site.machine.popen([*argv, "/srv/memory", what], user="eve", cwd="/") as running:
+        running.wait_for_output("full 28", 30)
+        assert two.attack("write", "/srv/memory/alices", "x", user="alice") == "ENOSPC"
+        assert running.poll() is None
+        running.signal(9)
+    run("umount /srv/memory")
+    two.eve.open_lab()
+    before = run("findmnt -no OPTIONS /run").stdout.strip()
+    run("mount -o remount,size=48m,nr_inodes=20k /run")
+    try:
+        with two.site.machine.popen([*argv, "/run/manylab/servers/eve/_", what], user="eve", cwd="/") as running:
+            wait_until(lambda: running.poll() is not None, 30, lambda: run("df /run; df -i /run").stdout)
+        wait_until(lambda: two.attack("listing", "/run/manylab/servers", user="root") == ["alice"], 10, two.site.logs)
+        two.site.wait_for_log("eve uses up /run/manylab/servers/eve")
+        others_go_on(two)
+        two.eve.kernel = ""
+        two.eve.open_lab()
+        assert two.eve.run("6 * 7") == "42"
+    finally:
+        run(f"mount -o remount,{before} /run")
+
+
 def test_idle_connections_to_the_public_port_leave_room_for_others(two):
     with two.holding(two.site.machine.port, MANY) as held:
         assert held == MANY
@@ -106,6 +150,18 @@ def test_a_server_cannot_be_filled_up_by_somebody_who_may_not_even_enter(two):
         url = f"{two.alice.server_url}api"
         wait_until(lambda: two.alice.http.get(url).status_code == 200, 30, lambda: "an answer of alice's server")
         others_go_on(two)
+
+
+@pytest.mark.parametrize("path", ["hub/login", "user/alice/login"])
+def test_a_large_request_of_a_stranger_is_refused_before_it_is_read(two, path):
+    """Its body would be kept in memory, that of alice's server counted against her; unit tests have the attack."""
+    two.alice.open_lab()
+    head = f"POST /{path} HTTP/1.1\r\nHost: lab\r\nContent-Length: %d\r\n\r\n"
+    answer = two.attack("say", two.site.machine.port, head % 90_000_000, 10)
+    assert answer.startswith(("HTTP/1.1 400", "HTTP/1.1 503")), answer
+    assert two.attack("say", two.site.machine.port, head % 90, 1) == "", "a small one is waited for"
+    text = {"type": "file", "format": "text", "content": "x" * 3_000_000}
+    two.alice.server("PUT", "api/contents/large.txt", json=text).raise_for_status()
 
 
 def test_the_hub_and_the_proxy_may_open_as_many_files_as_they_can_be_given(two):

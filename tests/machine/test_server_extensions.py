@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -36,16 +37,20 @@ GOOD = """
 """
 
 
-def extension(folder, name: str, load: str) -> None:
+# A nursery cannot be forked with a thread in it.
+THREAD = "import threading, time\nthreading.Thread(target=time.sleep, args=(1e6,), daemon=True).start()\n"
+
+
+def extension(folder, name: str, load: str, *, top: str = "") -> None:
     enabled = json.dumps({"ServerApp": {"jpserver_extensions": {name: True}}})
     files = {
-        f"{name}.py": EXTENSION.format(name=name, load=load.strip()),
+        f"{name}.py": top + EXTENSION.format(name=name, load=load.strip()),
         f"{name}-1.0.data/data/etc/jupyter/jupyter_server_config.d/{name}.json": enabled,
     }
     wheel(folder, name, "1.0", files)
 
 
-def labextension(folder, name: str, application: str) -> None:
+def labextension(folder, name: str, application: str, *, entry: str = "static/remoteEntry.js") -> None:
     package = {
         "name": name,
         "version": "1.0",
@@ -53,7 +58,8 @@ def labextension(folder, name: str, application: str) -> None:
         "jupyterlab": {"extension": True, "_build": {"load": "static/remoteEntry.js", "extension": "./extension"}},
     }
     base = f"{name}-1.0.data/data/share/jupyter/labextensions/{name}"
-    wheel(folder, name, "1.0", {f"{base}/package.json": json.dumps(package), f"{base}/static/remoteEntry.js": ""})
+    files = {f"{base}/package.json": json.dumps(package)} | ({f"{base}/{entry}": ""} if entry else {})
+    wheel(folder, name, "1.0", files)
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +70,12 @@ def site(tmp_path_factory) -> Iterator[Site]:
         extension(folder, "good_one", GOOD)
         extension(folder, "raises", "raise RuntimeError('its database is missing')")
         extension(folder, "missing", "import no_such_library")
+        extension(folder, "loud", "pass", top="raise RuntimeError('not on this machine')")
+        extension(folder, "quits", "import os; os._exit(0)")
+        extension(folder, "threads", GOOD, top=THREAD)
         labextension(folder, "oldlab", "^2.0.0")
         labextension(folder, "newlab", "^4.0.0")
+        labextension(folder, "hollow", "^4.0.0", entry="")
         one.machine.run(["mkdir", "-p", "/srv/wheels"])
         for path in folder.glob("*.whl"):
             one.machine.write(f"/srv/wheels/{path.name}", path.read_bytes())
@@ -137,7 +147,14 @@ def test_the_language_server_knows_the_packages_of_kernels(alice):
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("raises", "its database is missing"), ("missing", "no_such_library"), ("oldlab", "oldlab")],
+    [
+        ("raises", "its database is missing"),
+        ("missing", "no_such_library"),
+        ("loud", "not on this machine"),
+        ("quits", "ended before it was done"),
+        ("oldlab", "oldlab"),
+        ("hollow", "hollow has nothing that could be loaded"),
+    ],
 )
 def test_an_extension_that_does_not_work_is_not_given_to_anybody(site, alice, name, said):
     before = state(site)
@@ -159,6 +176,36 @@ def nursery_of(site, generation: str) -> bool:
     """Whether the nursery of servers runs out of that generation of the server environment."""
     lines = [" ".join(one.argv) for one in site.machine.processes()]
     return any("manylab.warm.nursery" in line and generation in line for line in lines)
+
+
+@pytest.mark.parametrize("seconds", [1.5, 6.0, 11.0])
+def test_whoever_kills_it_half_way_has_what_was_there(site, alice, seconds):
+    before = state(site)
+    words = ["env", "add", "server", local("good_one"), local("newlab")]
+    with site.machine.popen(["/srv/manylab/manylab", *words], cwd="/") as running:
+        time.sleep(seconds)  # the moment is what is tested
+        running.signal(9)
+        running.wait(20)
+    # Written last: whatever the moment was, the file and the environment in use belong together after the next run.
+    assert alice.server("GET", "api/status").status_code == 200
+    site.manylab("apply")
+    assert leftovers(site.machine) == []
+    assert planned(site) == {}
+    assert state(site) == before
+    alice.stop_server()
+    assert "newlab" not in alice.open_lab()
+
+
+def test_an_extension_that_leaves_a_thread_does_not_keep_servers_from_starting(site, alice):
+    ask(site, "env", "add", "server", local("threads"))
+    alice.stop_server()
+    assert "jupyter-config-data" in alice.open_lab()
+    assert alice.server("GET", "good").text == "good morning"
+    now = site.machine.run(["readlink", "-f", f"{SERVER}/current"]).stdout.strip()
+    wait_until(lambda: nursery_of(site, now), 60, lambda: site.logs(30))
+    ask(site, "env", "rollback", "server")
+    alice.stop_server()
+    alice.open_lab()
 
 
 def test_an_extension_that_works_comes_with_the_next_start_and_goes_again(site, alice):

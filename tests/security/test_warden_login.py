@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import select
+import socket
 import threading
 import time
 from pathlib import Path
@@ -10,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from manylab.system import warden_client as client
-from support.warden_site import PASSWORD, Site
+from support.warden_site import HUB, PASSWORD, Site, acting_as, until
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +48,8 @@ def test_the_right_password_of_a_member_is_right(site):
         ("mlt-noshell", "not-this-one", "wrong"),
         ("mlt-gone", PASSWORD, "expired"),
         ("mlt-gone", "not-this-one", "wrong"),
+        ("mlt-open", "", "wrong"),  # an account without a password is not for the web
+        ("mlt-open", "anything", "wrong"),
         ("mlt-stale", PASSWORD, "password-expired"),
         ("mlt-stale", "not-this-one", "wrong"),
         ("root", PASSWORD, "system-account"),
@@ -142,3 +147,21 @@ def test_a_service_that_pam_does_not_know_or_a_python_that_fails_is_an_error_and
     assert sign_in(site, "mlt-bob")["reason"] == "error"
     site.write_settings()
     assert sign_in(site, "mlt-bob")["ok"]
+
+
+def test_strangers_who_sign_in_without_end_keep_nobody_from_anything_else(site):
+    """Each of them takes seconds, so that the hub's questions would all be these."""
+    line = json.dumps({"do": "authenticate", "user": "nobody-here", "password": "x"}).encode() + b"\n"
+    with contextlib.ExitStack() as stack, acting_as(HUB):
+        asking = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(300)]
+        for one in asking:
+            one.connect(str(site.socket))
+            one.sendall(line)
+
+        def sent_away() -> int:
+            ready, _, _ = select.select(asking, [], [], 0)
+            return sum(b'"busy"' in one.recv(1000, socket.MSG_PEEK) for one in ready)
+
+        until(lambda: sent_away() >= 100)
+        assert client.ask_sync(site.socket, {"do": "list"}, 10)["ok"]
+    until(lambda: sign_in(site, "mlt-bob")["ok"])

@@ -4,8 +4,8 @@
 the earlier ones did. What differs between two cold kernels as well (numbers of processes, addresses) they do not print.
 
 Nobody can make alike, and so they do not compare: os.getppid() (the nursery in place of the server), the seed of hash()
-and the addresses of what was loaded (one for all kernels of a nursery), frames of the interpreter below the kernel's,
-gc.get_freeze_count(), the loggers that preloaded modules made, names that Cython's runtime keeps in sys.modules.
+and the addresses of what was loaded (one for all kernels of a nursery), classes of what was loaded (`__subclasses__`),
+gc.get_freeze_count(), names that Cython's runtime keeps in sys.modules.
 """
 
 from __future__ import annotations

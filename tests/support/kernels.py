@@ -83,7 +83,8 @@ class Nursery:
             # Its standard input ends with this process, and it with that, however this one ends.
             self.process = stack.enter_context(
                 subprocess.Popen(
-                    [self.python, OPTION, program, SOURCE, self.socket, *self.modules],
+                    [self.python, OPTION, "-m", "manylab.warm.main.kernel", program, self.socket, *self.modules],
+                    cwd=SOURCE,
                     env={"PATH": os.defpath, "HOME": "/nonexistent", "LANG": "C.UTF-8", "TMPDIR": str(self.folder)},
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,

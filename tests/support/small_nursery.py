@@ -1,4 +1,4 @@
-"""`PYTHON -Xfrozen_modules=off small_nursery.py SOURCE SOCKET MODULES...`: warm kernels without a site.
+"""`PYTHON -Xfrozen_modules=off -m manylab.warm.main.kernel small_nursery.py SOCKET MODULES...`: kernels without a site.
 
 What `manylab.warm.nursery` does, for one account and without the warden: whoever connects gets a kernel.
 Says `ready` on its standard output, and ends when its standard input does.
@@ -7,7 +7,6 @@ Says `ready` on its standard output, and ends when its standard input does.
 from __future__ import annotations
 
 import contextlib
-import gc
 import importlib
 import json
 import os
@@ -19,20 +18,16 @@ from collections.abc import Callable
 from typing import Any
 
 
-def main() -> Callable[[], None]:
+def main(argv: list[str]) -> Callable[[], None]:
     """Serve; returns in each child what it has to do."""
-    source, path, *modules = sys.argv[1:]
-    sys.path[0] = source
+    path, *modules = argv[1:]
     warm: dict[str, Any] = {name: importlib.import_module(f"manylab.warm.{name}") for name in _PARTS}
-    del sys.path[0]
     warm["memory"].before()
     warm["kernels"].prepare(modules)
     warm["preload"].check()
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
     listener.listen(64)
-    gc.collect()
-    gc.freeze()
     warm["memory"].after()
     connections: dict[int, socket.socket] = {}
 
@@ -76,8 +71,4 @@ def serve(connection: socket.socket, warm: dict[str, Any]) -> None:
         with contextlib.suppress(OSError):
             conversation.send({"cold": reason})
         os._exit(1)
-    kernels.run(request, given, connection)
-
-
-if __name__ == "__main__":
-    main()()
+    kernels.become(request, given, connection)

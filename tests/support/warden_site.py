@@ -25,7 +25,7 @@ from manylab.system import warden_client as client
 
 HUB, STRANGER, NURSERY = 61990, 61991, 61992
 PEOPLE = {"mlt-alice": 61001, "mlt-bob": 61002, "mlt-eve": 61003, "mlt-locked": 61004, "mlt-gone": 61005}
-PEOPLE |= {"mlt-stale": 61006, "mlt-noshell": 61007, "mlt-homeless": 61008}
+PEOPLE |= {"mlt-stale": 61006, "mlt-noshell": 61007, "mlt-homeless": 61008, "mlt-open": 61009}
 WEB, GROUP = 61500, 61501
 PASSWORD = "correct horse äöü"
 
@@ -126,7 +126,8 @@ class Site:
         self.etc, self.home = self.root / "etc", self.root / "home"
         subprocess.run(["cp", "-a", "/etc", self.etc], check=True)
         self.home.mkdir()
-        (self.etc / "pam.d/mlt").write_text("auth required pam_unix.so\naccount required pam_unix.so\n")
+        # As in Debian's common-auth.
+        (self.etc / "pam.d/mlt").write_text("auth required pam_unix.so nullok\naccount required pam_unix.so\n")
         self.python = self._venv("/usr/bin/python3") if warm else self._python()
         self.settings = {
             "version": 1, "hub_uid": HUB, "person_uid": None, "group": "mlt-people", "min_uid": 1000,
@@ -194,6 +195,7 @@ class Site:
         everyone = [*PEOPLE, "_mlt-daemon", "mlt-system", "mlt-hub", "root"]
         self.run("chpasswd", given="".join(f"{name}:{PASSWORD}\n" for name in everyone))
         self.run("usermod", "-L", "mlt-locked")
+        self.run("passwd", "-d", "mlt-open")
         self.run("chage", "-E", "0", "mlt-gone")
         self.run("chage", "-d", "0", "mlt-stale")
 

@@ -79,7 +79,10 @@ def link(name: str, target: str, kind: bytes) -> tarfile.TarInfo:
         ({"files": {"a/../../x": [1, "0" * 64]}}, "cannot have"),
         ({"files": {"x": [-1, "0" * 64]}}, "cannot have"),
         ({"files": {"x": ["1", "0" * 64]}}, "cannot have"),
+        ({"files": {"x": [1, "0" * 64], "x/y": [1, "0" * 64]}}, "cannot have"),
         ({"files": []}, "damaged"),
+        ({"pythons": [MINOR, "2.0"]}, "2.0, which this machine does not have"),
+        ({"files": {"x": [1 << 40, "0" * 64]}}, "damaged: it is shorter than"),
         ({"files": {**{name: [1, "0" * 64] for name in FILES}, "more": [1, "0" * 64]}}, "damaged"),
         ({"members": [link("wheels/link", "/etc/passwd", tarfile.SYMTYPE)]}, "does not belong"),
         ({"members": [link("wheels/link", "/etc/passwd", tarfile.LNKTYPE)]}, "does not belong"),
@@ -94,6 +97,28 @@ def test_what_is_not_for_this_machine_or_does_not_belong_is_refused(tmp_path, mo
         opened(path, tmp_path / "cache")
     assert refused.value.hint
     assert not (tmp_path / "cache").exists()
+
+
+def test_a_file_that_is_longer_than_its_bytes_is_not_unpacked(tmp_path):
+    hole = tarfile.TarInfo("npm/x/y")
+    hole.pax_headers = {"GNU.sparse.size": "5000", "GNU.sparse.map": "0,0"}
+    files = {"npm/x/y": [5000, hashlib.sha256(bytes(5000)).hexdigest()]}
+    path = bundle(tmp_path / "b.tar", {}, members=[hole], files=files)
+    with tarfile.open(path) as archive:
+        assert archive.getmember("npm/x/y").size == 5000
+    with pytest.raises(BadBundle, match="does not belong"):
+        opened(path, tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_manifest_that_is_a_deep_hole_is_damaged(tmp_path):
+    text = b"[" * 200_000
+    with tarfile.open(tmp_path / "b.tar", "w") as archive:
+        member = tarfile.TarInfo(opening.MANIFEST)
+        member.size = len(text)
+        archive.addfile(member, io.BytesIO(text))
+    with pytest.raises(BadBundle, match="damaged"):
+        opened(tmp_path / "b.tar", tmp_path / "cache")
 
 
 def test_wherever_a_bit_is_turned_or_the_end_is_missing_nothing_is_unpacked(tmp_path):

@@ -182,3 +182,22 @@ def test_the_hub_may_open_as_many_files_as_it_is_allowed():
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == limits[1]
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def test_nobody_can_have_the_hub_keep_a_large_request(tmp_path):
+    path = tmp_path / "hub.sock"
+
+    async def said(length):
+        connection = connected(path)
+        head = f"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n"
+        await asyncio.get_running_loop().sock_sendall(connection, head.encode() + b"x" * (length % doors.BODY))
+        return await asyncio.get_running_loop().sock_recv(connection, 1000)
+
+    async def scenario():
+        assert b"400 Bad Request" in await said(doors.BODY + 1)
+        assert b"405" in await said(1000)  # read, and then nothing for it is there
+
+    # As root, who has no limit of connections, and as somebody who has one: the proxy's requests are anybody's.
+    for free in ({os.geteuid()}, set()):
+        serve(path, Doors(free), scenario)
+        path.unlink()

@@ -75,7 +75,7 @@ def test_where_a_server_will_listen_is_known_before(name, path):
 
 def test_a_stop_waits_for_a_warden_that_is_being_restarted(warden, monkeypatch):
     monkeypatch.setattr(module.asyncio, "sleep", lambda seconds: original(0))
-    warden.answers = [None, None, {"ok": True, "was": "running"}]
+    warden.answers = [None, {"ok": False, "reason": "busy", "message": ""}, {"ok": True, "was": "running"}]
     asyncio.run(spawner(started=True).stop())
     assert [question["do"] for question in warden.asked] == ["stop"] * 3
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import signal
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,29 @@ def test_what_an_interpreter_reads_when_it_starts_makes_a_kernel_cold(nursery, h
         pass
 
 
+@pytest.mark.parametrize("name", ["parso.py", "jedi/__init__.py"])
+def test_a_file_that_is_found_in_the_place_of_what_is_preloaded_makes_a_kernel_cold(nursery, home, name):
+    (home / name).parent.mkdir(exist_ok=True)
+    (home / name).write_text("MINE = 1")
+    with pytest.raises(forked.Cold, match=f"{name.partition('/')[0]}.* has the name of a module"), nursery.warm(home):
+        pass
+
+
+def test_a_folder_that_has_the_name_of_a_module_and_a_file_that_comes_after_pythons_own_do_not(nursery, home):
+    for name in ("numpy", "jedi"):
+        (home / name).mkdir()
+    for name in ("parso.txt", "profile.py"):
+        (home / name).touch()
+    with nursery.warm(home) as kernel:
+        assert kernel.run("import jedi, profile; print(jedi.__name__, profile.__name__)") == "jedi profile\n"
+
+
+def test_a_module_of_their_own_stays_when_another_brings_its_namesake(nursery, home):
+    with nursery.warm(home) as kernel:
+        kernel.run("open('parso.py', 'w').write('MINE = 1'); import parso, jedi")
+        assert kernel.run("import parso; print(parso.MINE)") == "1\n"
+
+
 def test_a_file_named_like_manylab_does_not_stop_a_cold_kernel(nursery, home):
     own = home / "own"
     (own / "manylab").mkdir(parents=True)
@@ -100,6 +124,23 @@ def test_two_kernels_have_random_numbers_of_their_own(nursery, home):
     with nursery.warm(home) as one, nursery.warm(home) as other:
         first, second = (eval(kernel.run(code).partition("'] ")[2].rstrip(">")) for kernel in (one, other))
     assert all(a != b for a, b in zip(first, second, strict=True))
+
+
+def test_each_kernel_has_a_session_of_its_own_in_the_history(nursery, home):
+    file = home / ".ipython/profile_default/history.sqlite"
+
+    def kept(column: str, table: str) -> list[object]:
+        with contextlib.closing(sqlite3.connect(file)) as database:
+            return [found for (found,) in database.execute(f"SELECT {column} FROM {table} ORDER BY session")]
+
+    ask = "print(get_ipython().history_manager.session_number)"
+    with nursery.warm(home) as one, nursery.warm(home) as other:
+        numbers = [int(kernel.run(ask)) for kernel in (one, other)]
+        until(lambda: kept("session", "sessions") == numbers)
+        until(lambda: kept("source", "history") == [ask, ask])
+    assert numbers == [1, 2]
+    with nursery.cold(home) as cold:
+        assert int(cold.run(ask)) == 3
 
 
 def test_an_interrupt_ends_a_loop_and_a_call_that_waits_in_c(nursery, home):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,18 @@ def test_versions_are_read_from_disk(tmp_path):
     layout.env_current("default").mkdir(parents=True)
     (layout.env_current("default") / "pyvenv.cfg").write_text("home = /usr/bin\nversion_info = 3.11.2\n")
     assert versions.observe(layout) == {"manylab": "0.1.0", "JupyterHub": "6.1.1", "Python": "3.11.2"}
+
+
+def test_a_log_that_somebody_made_four_terabytes_long_is_shown_all_the_same(tmp_path):
+    log = tmp_path / "server-eve.log"
+    log.write_bytes(b"before\n")
+    follower = follow.Follower(log, 7)
+    with log.open("r+b") as file:
+        file.truncate(1 << 42)
+        file.seek(0, os.SEEK_END)
+        file.write(b"\nthe end\n")
+    assert follow.last_lines(log, 3)[0][-1] == "the end"
+    assert list(follower.lines())[-1] == "the end"
 
 
 def test_the_last_lines_of_a_long_log_are_found(tmp_path):

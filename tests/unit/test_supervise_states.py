@@ -117,7 +117,7 @@ def test_a_log_is_cut_when_it_grows_while_its_writer_goes_on(tmp_path):
     assert not rotate(path, 100) and rotate(path, 5)
     os.write(fd, b"three\n")
     os.close(fd)
-    assert path.read_text() == "three\n" and (tmp_path / "hub.log.1").read_text() == "one\ntwo\n"
+    assert path.read_text() == "three\n" and (tmp_path / "hub.log.1").read_text() == "\ntwo\n"
     assert last_lines(path) == ["three"] and tail.lines() == ["three"]
 
 

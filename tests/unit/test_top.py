@@ -32,9 +32,10 @@ Locked:                0 kB
 """
 
 
-def stat(pid=7, name="python", state="S", parent=1, tty=0, session=7, start=500):
+def stat(pid=7, name="python", state="S", parent=1, tty=0, session=7, start=500, threads=3):
     """A line of /proc/PID/stat."""
-    fields = [state, parent, session, session, tty, -1, 0, 0, 0, 0, 0, 250, 50, 0, 0, 20, 0, 3, 0, start, 1 << 20, 10]
+    times = [250, 50, 0, 0]
+    fields = [state, parent, session, session, tty, -1, 0, 0, 0, 0, 0, *times, 20, 0, threads, 0, start, 1 << 20, 10]
     return f"{pid} ({name}) {' '.join(map(str, fields))} 0 0\n".encode()
 
 
@@ -62,7 +63,11 @@ def test_a_name_with_brackets_and_line_breaks_cannot_forge_the_fields():
 
 
 def test_a_zombie_is_not_there():
-    assert top_processes.parse_stat(stat(state="Z")) is None
+    assert top_processes.parse_stat(stat(state="Z", threads=1)) is None
+
+
+def test_a_process_whose_first_thread_alone_has_ended_is_there():
+    assert top_processes.parse_stat(stat(state="Z", threads=2)).threads == 2
 
 
 def test_memory_is_told_apart_into_own_and_a_share_of_what_is_shared():

@@ -19,6 +19,7 @@ from manylab.warden.settings import Nursery as Spec
 from manylab.warden.spawn import Plan, Seat
 from manylab.warden.starts import Starts
 from manylab.warden.talk import Talk
+from manylab.warden.turns import Turn
 
 ALICE = Person("alice", 1000, 1000, (1000,), "/home/alice", "/bin/sh")
 
@@ -88,7 +89,7 @@ def test_a_start_that_fails_is_not_waited_for():
             plan = Plan({}, Path("/run/x.sock"), "x.scope", "mark", Limits())
             try:
                 with pytest.raises(OSError, match="No space"):
-                    await starts._one(seat, plan, ALICE, Start("alice", "", {}), None, None)
+                    await starts._one(seat, Turn(asyncio.Semaphore()), plan, ALICE, Start("alice", "", {}), None, None)
                 await asyncio.to_thread(child.wait, 10)
             finally:
                 child.kill()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import builtins
 import importlib
+import io
+import logging
 import os
 import random
 import sys
@@ -12,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from manylab.lab import provisioner
-from manylab.warm import hidden, libraries, process, renewal, traces, variables
+from manylab.warm import askers, hidden, libraries, process, renewal, streams, traces, variables
 
 OURS = {"HOME": "/scratch", "LANG": "C.UTF-8", "PATH": "/usr/bin"}
 READERS = {"HOME": {"sysconfig", "jedi.settings"}, "PANDAS_MODE": {"pandas.core"}, "PATH": {"platform"}}
@@ -202,3 +205,46 @@ def test_a_command_line_can_be_replaced(tmp_path):
 def test_what_a_program_inherits_can_be_taken_over_by_the_one_that_has_it():
     assert process.inherit(process.traits()) is None
     assert process.elsewhere(os.getppid()) is None
+
+
+def test_a_logger_is_not_there_until_its_module_is_and_then_as_a_cell_has_set_it():
+    scene = traces.Scene()
+    ours, below = logging.getLogger("great.ness"), logging.getLogger("great.ness.deep")
+    left = scene.left_since()
+    scene.restore()
+    table = logging.root.manager.loggerDict
+    assert not [name for name in table if name.startswith("great")]
+    theirs = logging.getLogger("great.ness")
+    theirs.setLevel(logging.ERROR)
+    traces.leave(left)
+    assert table["great.ness"] is theirs
+    assert ours.level == below.getEffectiveLevel() == logging.ERROR
+    theirs.setLevel(logging.DEBUG)
+    assert ours.level == below.getEffectiveLevel() == logging.DEBUG
+    scene.restore()
+    assert not [name for name in table if name.startswith("great")]
+
+
+def test_what_keeps_a_stream_from_its_import_writes_where_a_cell_prints(monkeypatch):
+    own = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", own)
+    with streams.Standing():
+        handler = logging.StreamHandler()
+        assert sys.stderr.encoding == "UTF-8"
+        print("to the nursery's", file=sys.stderr)
+    cell = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", cell)
+    handler.emit(logging.makeLogRecord({"msg": "to the cell's"}))
+    assert (own.getvalue(), cell.getvalue()) == ("to the nursery's\n", "to the cell's\n")
+
+
+def test_who_asks_for_ipython_without_importing_it_is_known():
+    importlib.import_module("IPython")
+    loading = ["plots.setup"]
+    with askers.Askers(loading) as asking:
+        with pytest.raises(NameError):
+            eval("get_ipython()")
+        loading[:] = ["pandas.core.config_init"]
+        assert hasattr(eval("get_ipython()"), "kernel")
+    assert asking.found == {"plots.setup"}
+    assert not hasattr(builtins, "get_ipython")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import manylab
 from manylab.apply.site import Site
-from manylab.base.errors import BundleFailed, NotFound
+from manylab.base.errors import BundleFailed, NotFound, Refused
 from manylab.base.layout import Layout
 from manylab.config import edit, walk
 from manylab.model import environments
@@ -48,6 +49,13 @@ def make(site: Site, target: Path, say: Say) -> Made:
     proxy = next((one for one in envs if one.npm is not None), None)
     if site.unsolved or proxy is None or not (proxy.path / record.MARKER).exists():
         raise NotFound("this site has not been built yet", hint="'manylab apply' builds it; then make the bundle")
+    for one in envs:
+        here = None if is_conda(one.lock) else re.search(r"^(\S+) @ file:", one.lock, re.MULTILINE)
+        if here is not None:
+            raise Refused(
+                f"{here[1]} in {one.name} is a file of this machine, which another one will not have",
+                hint="put the wheel into an index (mirrors.pypi), and ask for the package by its name",
+            )
     target.parent.mkdir(parents=True, exist_ok=True)
     # Beside the target: a gigabyte does not fit into every /tmp.
     with tempfile.TemporaryDirectory(prefix=".manylab-bundle-", dir=target.parent) as name:

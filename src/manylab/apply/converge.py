@@ -1,6 +1,6 @@
 """Compare with the machine, change what differs, look again.
 
-One resource at a time, so that nothing is decided on stale sight.
+One resource at a time, so that nothing is decided on stale sight; environments beside each other.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from pathlib import Path
 
 from manylab.apply import made
 from manylab.base.errors import CommandFailed, NotConverged, Unhealthy
-from manylab.model.resources import Account, File, Group, Link, Resource, Service
+from manylab.model.resources import Account, Environment, File, Group, Link, Resource, Service
 from manylab.plan.diff import Change, diff
 from manylab.system.files import observe_file, remove_path
-from manylab.system.observe import Machine, act, observe
+from manylab.system.observe import Machine, act, build_all, observe
 
 
 def plan(resources: Iterable[Resource], machine: Machine, leftovers: Sequence[str] = ()) -> list[Change]:
@@ -29,11 +29,16 @@ def converge(resources: Iterable[Resource], machine: Machine, leftovers: Sequenc
     Raises Unhealthy when a service does not run, and NotConverged, naming the resource, when a change was made and does
     not show; everything before it stays changed, and running it again goes on from there.
     """
-    done = []
-    for want in resources:
+    done: list[Change] = []
+    wanted = list(resources)
+    for want in wanted:
         have = observe(want, machine)
         change = diff(want, have)
         if change is None:
+            continue
+        if isinstance(want, Environment):
+            # All that are missing, beside each other; there is nothing to be done when the others' turn comes.
+            done += _environments([one for one in wanted if isinstance(one, Environment)], machine)
             continue
         machine.say(f"{change.action} {change.key}")
         if have is None and isinstance(want, Account | Group):
@@ -44,14 +49,7 @@ def converge(resources: Iterable[Resource], machine: Machine, leftovers: Sequenc
             if isinstance(want, Service):
                 raise Unhealthy(f"{want.key} does not run: {error.message}", hint="see 'manylab logs'") from error
             raise
-        left = diff(want, observe(want, machine))
-        if left is not None and isinstance(want, Service):
-            raise Unhealthy(f"{want.key}: {'; '.join(left.why)}", hint="see 'manylab logs'")
-        if left is not None:
-            raise NotConverged(
-                f"{want.key} was changed and still is not as it should be: {'; '.join(left.why) or 'it is not there'}",
-                hint="see whether something else changes it back, then run 'manylab apply' again",
-            )
+        _look_again(want, machine)
         done.append(change)
     for text in leftovers:
         path = Path(text)
@@ -63,6 +61,31 @@ def converge(resources: Iterable[Resource], machine: Machine, leftovers: Sequenc
                     path.parent.rmdir()
             done.append(Change(f"file {path}", "remove"))
     return done
+
+
+def _environments(wanted: Sequence[Environment], machine: Machine) -> list[Change]:
+    changes = {want.key: diff(want, observe(want, machine)) for want in wanted}
+    missing = [want for want in wanted if changes[want.key]]
+    for change in filter(None, changes.values()):
+        machine.say(f"{change.action} {change.key}")
+    if len(missing) == 1:
+        act(missing[0], None, machine)
+    else:
+        build_all(missing, machine)
+    for want in missing:
+        _look_again(want, machine)
+    return [change for change in changes.values() if change]
+
+
+def _look_again(want: Resource, machine: Machine) -> None:
+    left = diff(want, observe(want, machine))
+    if left is not None and isinstance(want, Service):
+        raise Unhealthy(f"{want.key}: {'; '.join(left.why)}", hint="see 'manylab logs'")
+    if left is not None:
+        raise NotConverged(
+            f"{want.key} was changed and still is not as it should be: {'; '.join(left.why) or 'it is not there'}",
+            hint="see whether something else changes it back, then run 'manylab apply' again",
+        )
 
 
 def leftovers(before: Sequence[str], resources: Iterable[Resource]) -> list[str]:

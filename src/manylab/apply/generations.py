@@ -13,7 +13,7 @@ from typing import Any
 from manylab.base.errors import NotFound
 from manylab.base.layout import Layout
 from manylab.model.resources import Directory, File, Link, Resource
-from manylab.system.files import make_directory, make_link, write_file
+from manylab.system.files import make_directory, make_link, sync_files, write_file
 
 # Enough for a term of changes; each is a few hundred kilobytes of text.
 KEEP = 30
@@ -108,13 +108,14 @@ def record(
         if leftover.exists():
             shutil.rmtree(leftover)
     make_directory(Directory(building, 0o700))
-    write_file(building / "manylab.toml", config_text, 0o600)
+    write_file(building / "manylab.toml", config_text, 0o600, synced=False)
     make_directory(Directory(building / "locks", 0o700))
     for name, lock in locks.items():
-        write_file(building / "locks" / f"{name}.txt", lock, 0o600)
+        write_file(building / "locks" / f"{name}.txt", lock, 0o600, synced=False)
     make_directory(Directory(building / "rendered", 0o700))
     for number_of_file, file in enumerate(item for item in resources if isinstance(item, File) and not item.volatile):
-        write_file(building / "rendered" / f"{number_of_file:02}-{file.path.name}", file.content, 0o600)
+        name = f"{number_of_file:02}-{file.path.name}"
+        write_file(building / "rendered" / name, file.content, 0o600, synced=False)
     paths = tuple(
         str(item.path) for item in resources if isinstance(item, File | Link) and not getattr(item, "volatile", False)
     )
@@ -127,7 +128,8 @@ def record(
         "summary": summary,
         "paths": paths,
     }
-    write_file(building / "meta.json", json.dumps(meta, indent=1) + "\n", 0o600)
+    write_file(building / "meta.json", json.dumps(meta, indent=1) + "\n", 0o600, synced=False)
+    sync_files(building)
     building.rename(folder)
     make_link(Link(layout.generations / "current", str(number)))
     for old in read_all(layout)[:-KEEP]:

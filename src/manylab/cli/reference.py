@@ -13,7 +13,6 @@ from typing import Any, get_args, get_type_hints
 
 import typer.main
 
-# Importing the entry point registers every group of commands.
 from manylab.cli import main as entry
 from manylab.cli.app import app
 
@@ -64,8 +63,11 @@ class Entry:
 
 
 def entries() -> tuple[Entry, ...]:
-    """Every command that can be typed, in the order in which the parser has them."""
-    return tuple(_below((), typer.main.get_command(app)))
+    """Every command that can be typed, in the order of the table of groups and then of their modules."""
+    entry.load()
+    order = [f"manylab.cli.{module}" for module in entry.GROUPS]
+    found = _below((), typer.main.get_command(app))
+    return tuple(sorted(found, key=lambda item: order.index(item.parser.callback.__module__)))
 
 
 def page() -> str:
@@ -157,5 +159,4 @@ def _anchor(item: Entry) -> str:
 
 
 if __name__ == "__main__":
-    assert entry.GROUPS  # nothing would be registered without them
     write(Path(sys.argv[1] if len(sys.argv) > 1 else "docs/reference"))

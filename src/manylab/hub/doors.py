@@ -26,6 +26,9 @@ PATIENCE: Final = 60.0
 # Connections that wait to be looked at. When they are too many the next one fails at once (a unix socket never waits),
 # and the proxy says "503"; JupyterHub asks for 128, which a class that arrives in the same second exceeds.
 BACKLOG: Final = 4096
+# Bytes in the body of a request, which is kept in memory before anybody asks who sent it; tornado's own is 100 MB.
+# Forms, and the API's lists of names, are small.
+BODY: Final = 256 * 1024
 _SAY_EVERY: Final = 60.0  # seconds between two lines of log about the same account
 _SUBORDINATES: Final = Path("/etc/subuid")
 
@@ -53,6 +56,7 @@ class Doors:
         # for somebody, so only others have to hurry.
         patient = server.conn_params
         patient.body_timeout = PATIENCE
+        patient.max_body_size = BODY
         hurried = copy.copy(patient)
         hurried.header_timeout = PATIENCE
 

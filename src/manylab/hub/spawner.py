@@ -157,7 +157,9 @@ class WardenSpawner(Spawner):  # type: ignore[misc]
             try:
                 # The warden gives a server 10 s before it kills it, and then waits for its last processes.
                 answer = await self._ask("stop", 60.0, now=now)
-                break
+                if answer.get("reason") != "busy" or not tries_left:
+                    break
+                await asyncio.sleep(1.0)
             except WardenUnavailable:
                 if not tries_left:
                     raise

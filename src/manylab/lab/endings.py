@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_client.ioloop import AsyncIOLoopKernelRestarter
-from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebsocketConnection
 from jupyter_server.services.kernels.kernelmanager import ServerKernelManager
 from traitlets import Type
 
-from manylab.lab import memory, sentences
+from manylab.lab import memory, quick, sentences
 from manylab.warm import identity
 
 
@@ -110,7 +109,7 @@ class ExplainedKernelManager(ServerKernelManager):  # type: ignore[misc]
         self.unsaid = Ended(sentences.out_of_memory(ending, language))
 
 
-class ExplainingConnection(ZMQChannelsWebsocketConnection):  # type: ignore[misc]
+class ExplainingConnection(quick.QuickConnection):
     """One browser's connection to one kernel."""
 
     _said: Ended | None = None

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from jupyter_server.serverapp import ServerApp
 from traitlets.config import Config
 
-from manylab.lab import config, folders, provisioner, singleuser, usage
+from manylab.lab import bodies, config, folders, provisioner, singleuser, usage
 from manylab.warm import process, wire
 
 BACKLOG = 4096  # connections; the kernel takes no more than net.core.somaxconn
@@ -59,7 +59,10 @@ def build(environ: Mapping[str, str], **more: Mapping[str, Any]) -> ServerApp:
     singleuser.SiteServer.load_other_extensions = singleuser.load_other_extensions()
     # Like JupyterHubSingleUser.launch_instance, with a configuration object in place of a command line: what is given
     # here wins over every configuration file, and no secret or path is in argv.
-    return singleuser.SiteServer.initialize_server(argv=[], config=wanted)
+    server = singleuser.SiteServer.initialize_server(argv=[], config=wanted)
+    known = bodies.known_to(server.identity_provider.hub_auth, server.web_app.settings["cookie_secret"])
+    bodies.guard(server.http_server, known)
+    return server
 
 
 def wait_longer(server: Any) -> None:

@@ -1,5 +1,6 @@
 """Whether a server of this environment starts, answers and has all of its extensions:
-`<server env>/bin/python -I -m manylab.lab.trial`. What is wrong is said on standard error, and the status is 1.
+`<server env>/bin/python -I -m manylab.lab.trial`. What is wrong is said on standard error, and the status is 1; when
+nothing is, "the server answers" on standard output.
 
 Run before anybody uses the environment, by an account without power, with nobody's files and a stand-in for the hub.
 """
@@ -67,6 +68,8 @@ def main() -> None:
     for line in wrong:
         print(line, file=sys.stderr)
     sys.stderr.flush()
+    if not wrong:
+        print("the server answers", flush=True)
     # Threads of extensions may still be about.
     os._exit(1 if wrong else 0)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 from pathlib import Path
 
 from manylab.base.errors import Refused
+from manylab.base.logs import keep_end
 
 _KEPT_LINE = 400  # characters of a line that are shown
 
@@ -25,20 +25,11 @@ def open_log(path: Path) -> int:
 
 
 def rotate(path: Path, size: int) -> bool:
-    """Keep one older copy once the file is larger than `size` bytes.
-
-    The file is copied and cut, not renamed: the service holds it open and need not be told.
-    """
+    """Keep its end in an older copy once the file is larger than `size` bytes."""
     try:
-        if path.stat().st_size <= size:
-            return False
-        older = path.with_name(path.name + ".1")
-        shutil.copyfile(path, older, follow_symlinks=False)
-        older.chmod(0o640)
-        os.truncate(path, 0)
-    except OSError:  # a full disk must not end the supervisor
+        return keep_end(path, size)
+    except OSError:  # it must not end the supervisor
         return False
-    return True
 
 
 def last_lines(path: Path, count: int = 5) -> list[str]:

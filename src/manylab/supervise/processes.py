@@ -31,10 +31,12 @@ class Stat:
     ppid: int
     session: int
     starttime: int
+    threads: int = 1
 
     @property
     def alive(self) -> bool:
-        return self.state not in "ZX"
+        """Whether anything of it runs: a zombie's other threads go on without the first one."""
+        return self.state not in "ZX" or self.threads > 1
 
 
 @cache
@@ -53,7 +55,7 @@ def stat(pid: int) -> Stat | None:
     except OSError:
         return None
     fields = text[text.rindex(")") + 2 :].split()  # the name before it may hold blanks and brackets
-    return Stat(pid, fields[0], int(fields[1]), int(fields[3]), int(fields[19]))
+    return Stat(pid, fields[0], int(fields[1]), int(fields[3]), int(fields[19]), int(fields[17]))
 
 
 def identify(pid: int) -> Identity | None:

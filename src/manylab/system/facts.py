@@ -9,6 +9,7 @@ import platform
 import pwd
 import re
 import stat
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -65,12 +66,25 @@ def source_digest(package: Path, parts: tuple[str, ...]) -> str:
     files.
     """
     total = hashlib.sha256()
-    for path in sorted(package.rglob("*")):
-        inside = path.relative_to(package).parts
-        wanted = parts == ("*",) or inside[0] in parts or inside == ("__init__.py",)
-        if wanted and path.is_file() and "__pycache__" not in inside:
-            total.update(str(path.relative_to(package)).encode() + b"\0" + path.read_bytes() + b"\0")
+    # Not by pathlib: this is most of what an `apply` with nothing to do would take.
+    for inside in sorted(_files(str(package), parts)):
+        content = Path(package, inside).read_bytes()
+        total.update(inside.encode() + b"\0" + content + b"\0")
+    if parts == ("*",):
+        # In a checkout it is elsewhere; the command in the environment must not take itself for another manylab.
+        total.update(_launcher_beside(package).encode())
     return total.hexdigest()
+
+
+def _files(package: str, parts: tuple[str, ...]) -> Iterator[str]:
+    """Paths inside the package of everything that belongs to these parts of it."""
+    for directory, directories, names in os.walk(package):
+        inside = directory[len(package) + 1 :]
+        directories[:] = [name for name in directories if name != "__pycache__"]
+        if not inside and parts != ("*",):
+            directories[:] = [name for name in directories if name in parts]
+            names = [name for name in names if name in parts or name == "__init__.py"]
+        yield from (f"{inside}/{name}" if inside else name for name in names if inside or name != LAUNCHER_KEPT)
 
 
 @cache
@@ -160,7 +174,13 @@ def _min_uid() -> int:
 
 def launcher() -> str:
     """The launcher's text: of the checkout that runs, or as it was kept beside the code of an installed manylab."""
-    for path in (PACKAGE.parents[1] / "manylab", PACKAGE / LAUNCHER_KEPT):
+    if text := _launcher_beside(PACKAGE):
+        return text
+    raise NotFound(f"the launcher is not beside {PACKAGE}", hint="run ./manylab in a clone of manylab")
+
+
+def _launcher_beside(package: Path) -> str:
+    for path in (package.parents[1] / "manylab", package / LAUNCHER_KEPT):
         if path.is_file():
             return path.read_text(encoding="utf-8")
-    raise NotFound(f"the launcher is not beside {PACKAGE}", hint="run ./manylab in a clone of manylab")
+    return ""

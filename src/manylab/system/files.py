@@ -104,8 +104,11 @@ def sweep_scratch(cache: Path) -> None:
     shutil.rmtree(cache / _SCRATCH, ignore_errors=True)
 
 
-def write_file(path: Path, content: str, mode: int, owner: str = "", group: str = "") -> None:
-    """Put `content` at `path` in one rename. Raises DiskFull, or OSError for what is wrong with the folder."""
+def write_file(path: Path, content: str, mode: int, owner: str = "", group: str = "", *, synced: bool = True) -> None:
+    """Put `content` at `path` in one rename. Raises DiskFull, or OSError for what is wrong with the folder.
+
+    synced: it is on the disk when this returns; without it, when `sync_files` was called.
+    """
     uid, gid = _ids(owner, group)
     if not path.parent.exists():  # a bare Debian 13 has no /etc/init.d
         make_directory(Directory(path.parent))
@@ -123,7 +126,8 @@ def write_file(path: Path, content: str, mode: int, owner: str = "", group: str 
                     if (uid, gid) != (-1, -1):
                         os.fchown(handle.fileno(), uid, gid)
                     os.fchmod(handle.fileno(), mode)
-                    os.fsync(handle.fileno())
+                    if synced:
+                        os.fsync(handle.fileno())
                 os.rename(temporary, path.name, src_dir_fd=folder, dst_dir_fd=folder)
             except BaseException:
                 with contextlib.suppress(OSError):
@@ -133,6 +137,14 @@ def write_file(path: Path, content: str, mode: int, owner: str = "", group: str 
             if error.errno == 28:  # ENOSPC
                 raise DiskFull(f"no space is left for {path}", hint="free some space, then run it again") from error
             raise
+
+
+def sync_files(folder: Path) -> None:
+    """Have all files below the folder on the disk: the first takes the others along, where one at a time each waits."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and not path.is_symlink():
+            with path.open("rb") as handle:
+                os.fsync(handle.fileno())
 
 
 def set_ownership(path: Path, mode: int, owner: str, group: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -80,18 +80,29 @@ def act(want: Resource, have: Resource | None, machine: Machine) -> None:
     elif isinstance(want, Account):
         accounts.make_account(want)
     elif isinstance(want, Environment):
-        environments.build(
-            want,
-            cache=machine.layout.cache,
-            network=machine.network,
-            say=machine.say,
-            builder=BUILD_ACCOUNT,
-            channels=machine.channels,
-            built=machine.layout.built_wheels,
-        )
+        build(want, machine)
     else:
         assert machine.services is not None
         machine.services.converge(want)
+
+
+def build(want: Environment, machine: Machine, stages: environments.Stages | None = None) -> None:
+    """Build one environment; stages: beside others."""
+    environments.build(
+        want,
+        cache=machine.layout.cache,
+        network=machine.network,
+        say=machine.say if stages is None else lambda line: machine.say(f"{want.name}: {line}"),
+        builder=BUILD_ACCOUNT,
+        channels=machine.channels,
+        built=machine.layout.built_wheels,
+        stages=stages,
+    )
+
+
+def build_all(wants: Sequence[Environment], machine: Machine) -> None:
+    """Build several, at the same time as far as that helps. Raises what the first raises that fails."""
+    environments.build_all(wants, lambda want, stages: build(want, machine, stages))
 
 
 def _clear(path: Path, have: Resource | None, kind: type) -> None:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import stat
+import subprocess
+import threading
 from pathlib import Path
 from typing import Final
 
+from manylab.base import logs
 from manylab.warden import accounts, processes
 from manylab.warden.accounts import Person
 from manylab.warden.messages import Refusal
@@ -42,8 +44,7 @@ def for_person(settings: Settings, person: Person) -> Path:
         if not stat.S_ISDIR(found.st_mode):
             path.unlink()
         elif found.st_uid not in (person.uid, os.geteuid()):
-            # Left by an account of this name that is no more. rmtree follows no links, and no folder above is theirs.
-            shutil.rmtree(path)
+            remove_trees(str(path))  # left by an account of this name that is no more
     parent = os.open(settings.servers, _FOLDER)
     try:
         with contextlib.suppress(FileExistsError):
@@ -63,10 +64,20 @@ def for_person(settings: Settings, person: Person) -> Path:
     return path
 
 
-def private_root(private: Path) -> Path:
-    """The folder of everybody's own /tmp: only root and the nursery's group can pass. Emptied once after each boot.
+def close(folder: Path) -> None:
+    """Nobody but root can enter or write from now on; a start opens it again. Raises OSError."""
+    descriptor = os.open(folder, _FOLDER)
+    try:
+        os.fchown(descriptor, os.geteuid(), -1)
+        os.fchmod(descriptor, 0o700)
+    finally:
+        os.close(descriptor)
 
-    As /tmp itself is. Raises OSError.
+
+def private_root(private: Path) -> Path:
+    """The folder of everybody's own /tmp, a new one for each boot, as /tmp is emptied then. Raises OSError.
+
+    Only root and the nursery's group can pass.
     """
     found = private.lstat()  # made by `apply`
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o027:
@@ -74,12 +85,26 @@ def private_root(private: Path) -> Path:
     boot = processes.boot_id()
     root = private / boot
     if not root.exists():
-        for old in private.iterdir():
-            shutil.rmtree(old, ignore_errors=True)  # follows no links
         root.mkdir(mode=0o700)
         os.chown(root, -1, found.st_gid)
         root.chmod(0o710)
     return root
+
+
+def empty_private(private: Path) -> None:
+    """Remove what was in people's /tmp before this boot. Nobody waits for it: it may be millions of files."""
+    root = private_root(private)
+    old = [str(path) for path in private.iterdir() if path != root]
+    threading.Thread(target=remove_trees, args=old, daemon=True).start()
+
+
+def remove_trees(*paths: str) -> None:
+    """What people have filled. Not shutil.rmtree, which before Python 3.13 gives up on folders a thousand deep.
+
+    rm(1) follows no links, and no folder above is theirs. What it cannot remove it says in the log.
+    """
+    if paths:
+        subprocess.run(["rm", "-rf", "--", *paths], stdin=subprocess.DEVNULL, stdout=2, check=False)
 
 
 def private_for(private: Path, person: Person) -> Path:
@@ -118,8 +143,15 @@ def open_log(folder: Path, name: str) -> int:
 
 
 def trim_log(path: Path) -> None:
-    """Keep a log near 10 MB: what it holds goes to `.1`. Servers have it open for appending, so it is emptied."""
-    with contextlib.suppress(FileNotFoundError):
-        if path.lstat().st_size > _LOG_LIMIT:
-            shutil.copyfile(path, path.with_name(path.name + ".1"), follow_symlinks=False)
-            os.truncate(path, 0)
+    """Keep a log near 10 MB: what it ended with goes to `.1`."""
+    with contextlib.suppress(OSError):
+        logs.keep_end(path, _LOG_LIMIT)
+
+
+def trim_logs(folder: Path) -> None:
+    """All of them, also of servers that have ended: what they were given to write may be in other hands. Blocks."""
+    with contextlib.suppress(OSError), os.scandir(folder) as found:
+        for entry in found:
+            ours = entry.name.startswith("server-") and entry.name.endswith(".log")
+            if ours and entry.stat(follow_symlinks=False).st_size > _LOG_LIMIT:
+                trim_log(folder / entry.name)

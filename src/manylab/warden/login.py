@@ -15,6 +15,7 @@ from manylab.warden import accounts
 from manylab.warden.messages import Authenticate, Reason, Refusal
 from manylab.warden.pam import Pam
 from manylab.warden.settings import Settings
+from manylab.warden.turns import Beginnings
 
 log = logging.getLogger("manylab.warden")
 
@@ -83,6 +84,7 @@ class Login:
 
     def __init__(self) -> None:
         self._free = asyncio.Semaphore(_AT_ONCE)
+        self._turns = Beginnings()
         self._throttle = Throttle()
         self._pam = Pam()
 
@@ -121,7 +123,8 @@ class Login:
             raise Refusal("busy", "too many people are signing in; try again") from None
         try:
             question = {"user": message.user, "password": message.password, "service": settings.pam_service}
-            verdict = await self._pam.ask(question, settings.python)
+            async with self._turns.turn():
+                verdict = await self._pam.ask(question, settings.python)
         finally:
             self._free.release()
         errno = verdict.get("errno")

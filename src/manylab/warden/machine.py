@@ -69,6 +69,7 @@ class Machine:
 
 def _try_apart(private: Path) -> bool:
     try:
+        folders.empty_private(private)
         folder = folders.private_root(private) / ".try"
         folders.private_parts(folder)
         command = [sys.executable, "-I", "-m", "manylab.warm.apart", str(folder)]

@@ -34,11 +34,15 @@ class Seen:
     parent: int
     session: int
     state: str
+    threads: int = 1
 
     @property
     def alive(self) -> bool:
-        """A zombie has ended; only its parent has not asked how."""
-        return self.state not in "ZXx"
+        """A zombie has ended; only its parent has not asked how.
+
+        But not one with other threads: where the first of them has ended alone (pthread_exit), the others go on.
+        """
+        return self.state not in "ZXx" or self.threads > 1
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ def see(pid: int) -> Seen | None:
         return None
     # The name, in brackets, may hold anything; what follows the last bracket are fields 3 (state) and on.
     fields = raw[raw.rindex(b")") + 2 :].split()
-    return Seen(Process(pid, int(fields[19])), int(fields[1]), int(fields[3]), fields[0].decode())
+    return Seen(Process(pid, int(fields[19])), int(fields[1]), int(fields[3]), fields[0].decode(), int(fields[17]))
 
 
 def uids(pid: int) -> frozenset[int]:

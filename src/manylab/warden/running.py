@@ -30,6 +30,7 @@ class Running:
         self.swept = asyncio.Event()  # and all that it started
         self.known: set[Process] = set()
         self.hurry = False
+        self.unwanted = False  # it was stopped before it answered
 
 
 async def within(event: asyncio.Event, seconds: float) -> bool:

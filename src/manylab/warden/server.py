@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from manylab.base.errors import ConfigError
-from manylab.warden import accounts, folders, messages, settings
+from manylab.warden import accounts, folders, messages, room, settings
 from manylab.warden.login import Login
 from manylab.warden.messages import Authenticate, BadMessage, List, Message, Refusal, Start, Status, Stop, StopAll
 from manylab.warden.nurseries import Nurseries
@@ -32,10 +32,11 @@ Serve = Callable[[wire.Peer, asyncio.StreamReader], Awaitable[dict[str, Any]]]
 
 _COMPLETE: Final = 5.0  # seconds for a whole question, and for taking the answer
 _AT_ONCE: Final = 256  # connections of one account: a hub gone wild leaves root its own
+# Of those: anybody on the web can ask that, and each takes seconds; servers are stopped all the same.
+_SIGN_INS: Final = 160
 _BACKLOG: Final = 1024  # connections that wait to be looked at
 _LAST_STARTS: Final = 3.0  # seconds for what is under way when the warden is told to end
-_TRIM: Final = 60.0  # seconds between looks at the size of logs
-_LOOK: Final = 1.0  # seconds between looks at whether `apply` wrote new settings
+_LOOK: Final = 1.0  # seconds between looks at the size of logs, and at whether `apply` wrote new settings
 
 
 class Warden:
@@ -51,6 +52,7 @@ class Warden:
         self.servers = Servers(Registry(self.settings.registry), self.nurseries, files)
         self.login = Login()
         self._serving: Counter[int] = Counter()
+        self._signing_in = 0
         self._tasks: set[asyncio.Task[Any]] = set()
 
     @property
@@ -70,7 +72,7 @@ class Warden:
     async def answer(self, message: Message) -> dict[str, Any]:
         """What the message asks for; raises Refusal."""
         if isinstance(message, Authenticate):
-            return messages.done(user=await self.login.authenticate(message, self.fresh()))
+            return messages.done(user=await self._sign_in(message))
         if isinstance(message, Start):
             entry = await self.servers.start(message, self.fresh())
             return messages.done(pid=entry.pid, socket=entry.socket)
@@ -82,6 +84,15 @@ class Warden:
             return messages.done(servers=self.servers.list())
         assert isinstance(message, StopAll)  # the vocabulary is closed
         return messages.done(stopped=await self.servers.stop_all())
+
+    async def _sign_in(self, message: Authenticate) -> str:
+        if self._signing_in >= _SIGN_INS:
+            raise Refusal("busy", "too many people are signing in; try again")
+        self._signing_in += 1
+        try:
+            return await self.login.authenticate(message, self.fresh())
+        finally:
+            self._signing_in -= 1
 
     async def connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one peer; never raises."""
@@ -98,10 +109,12 @@ class Warden:
         try:
             peer = wire.peer_of(writer.get_extra_info("socket"))
             with self._counted(peer.uid):
-                writer.write(messages.encode(await _answer(serve, peer, reader)))
-                await asyncio.wait_for(writer.drain(), _COMPLETE)
-                writer.close()
-                await asyncio.wait_for(writer.wait_closed(), _COMPLETE)
+                answer = messages.encode(await _answer(serve, peer, reader))
+            # No longer counted: whoever has an answer may ask again, before this end has heard of it.
+            writer.write(answer)
+            await asyncio.wait_for(writer.drain(), _COMPLETE)
+            writer.close()
+            await asyncio.wait_for(writer.wait_closed(), _COMPLETE)
         except (OSError, asyncio.TimeoutError, TimeoutError):
             pass  # the peer went away or does not listen
         except Exception as error:
@@ -136,6 +149,15 @@ class Warden:
         running = await self.servers.place(peer.pid, message.caller, message.uid)
         person = await accounts.ask(accounts.find, running.entry.user, self.settings)
         return messages.done(uid=person.uid, gid=person.gid, groups=list(person.groups))
+
+    async def tidy(self) -> None:
+        """Cut what servers have logged; stop those of whoever fills the file system of the sockets."""
+        servers = self.settings.servers
+        if self.settings.log_dir is not None:
+            await asyncio.to_thread(folders.trim_logs, self.settings.log_dir)
+        if os.geteuid() == 0 and (name := await asyncio.to_thread(room.look, servers)) is not None:
+            await asyncio.to_thread(room.empty, servers, name)
+            await self.servers.stop_all(name)
 
     async def finish(self) -> None:
         """Let starts and stops that are under way come to an end, for a little while."""
@@ -234,18 +256,17 @@ async def serve(path: Path, files: int) -> None:
     warden.nurseries.keep(warden.settings)
     log.info("listening on %s", address)
     notify_systemd("READY=1")
-    trimmed, seen = loop.time(), _changed(path)
+    seen = _changed(path)
     while not stop.is_set():
         with contextlib.suppress(asyncio.TimeoutError, TimeoutError):
             await asyncio.wait_for(stop.wait(), _LOOK)
         if (now := _changed(path)) != seen:
             seen = now
             warden.fresh()  # another environment means other nurseries, before anybody waits for one
-        if loop.time() - trimmed < _TRIM:
-            continue
-        trimmed = loop.time()
-        if warden.settings.log_dir is not None:
-            warden.servers.trim_logs(warden.settings.log_dir)
+        try:
+            await warden.tidy()
+        except Exception as error:
+            _report(error)
     notify_systemd("STOPPING=1")
     server.close()
     place.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
@@ -11,11 +10,10 @@ import time
 from collections import OrderedDict
 from collections.abc import Coroutine, Iterable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
-from manylab.warden import accounts, cgroups, folders, processes
+from manylab.warden import accounts, cgroups, processes
 from manylab.warden.accounts import Person
 from manylab.warden.messages import Refusal, Start
 from manylab.warden.nurseries import Nurseries, Nursery
@@ -113,25 +111,35 @@ class Servers:
 
     async def stop(self, key: Key, now: bool) -> str:
         """`running` or `gone`, what it was; all that the server started is gone afterwards. Raises Refusal `error`."""
+        was = "gone"
+        if self._lock(key).locked() and (running := self._running.get(key)) is not None:
+            # Still starting: not waited for, it may never answer.
+            running.unwanted = True
+            await self._end(running, now)
+            was = "running"
         async with self._lock(key):
-            running = self._running.get(key)
-            if running is None:
-                return "gone"
-            entry = running.entry
-            running.hurry = now
-            # Before the signal, while parents still point at their children.
-            running.known = await asyncio.to_thread(_family, entry)
-            processes.send(entry.process, signal.SIGTERM)
-            if not await within(running.ended, _STOP[now]):
-                processes.send(entry.process, signal.SIGKILL)
-            if not await within(running.ended, SWEEP) or not await within(running.swept, 2 * SWEEP):
-                raise Refusal("error", f"processes of the server {entry.user}/{entry.server} do not end")
-            log.info("stopped the server %s/%s, pid %d", *key, entry.pid)
+            if (running := self._running.get(key)) is None:
+                return was
+            await self._end(running, now)
             return "running"
 
-    async def stop_all(self) -> int:
-        """How many servers ran and were stopped."""
-        answers = await asyncio.gather(*(self.stop(key, False) for key in self._running), return_exceptions=True)
+    async def _end(self, running: Running, now: bool) -> None:
+        """Raises Refusal `error`."""
+        entry = running.entry
+        running.hurry = now
+        # Before the signal, while parents still point at their children.
+        running.known = await asyncio.to_thread(_family, entry)
+        processes.send(entry.process, signal.SIGTERM)
+        if not await within(running.ended, _STOP[now]):
+            processes.send(entry.process, signal.SIGKILL)
+        if not await within(running.ended, SWEEP) or not await within(running.swept, 2 * SWEEP):
+            raise Refusal("error", f"processes of the server {entry.user}/{entry.server} do not end")
+        log.info("stopped the server %s/%s, pid %d", *entry.key, entry.pid)
+
+    async def stop_all(self, user: str | None = None) -> int:
+        """How many servers ran and were stopped. user: only theirs."""
+        wanted = [key for key in self._running if user in (None, key[0])]
+        answers = await asyncio.gather(*(self.stop(key, False) for key in wanted), return_exceptions=True)
         return sum(answer == "running" for answer in answers)
 
     def status(self, key: Key) -> dict[str, Any]:
@@ -146,12 +154,6 @@ class Servers:
         """Every running server."""
         wanted = ("user", "server", "pid", "since", "socket")
         return [{name: getattr(running.entry, name) for name in wanted} for running in self._running.values()]
-
-    def trim_logs(self, folder: Path) -> None:
-        """Once in a while: logs that a running server has filled."""
-        for user in {user for user, _ in self._running}:
-            with contextlib.suppress(OSError):
-                folders.trim_log(folder / f"server-{user}.log")
 
     def _lock(self, key: Key) -> asyncio.Lock:
         return self._locks.setdefault(key, asyncio.Lock())

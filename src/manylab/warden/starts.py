@@ -21,6 +21,7 @@ from manylab.warden.registry import Entry, Registry
 from manylab.warden.running import SWEEP, Running, within
 from manylab.warden.settings import Settings
 from manylab.warden.spawn import Plan, Seat
+from manylab.warden.turns import Turn
 
 log = logging.getLogger("manylab.warden")
 
@@ -39,7 +40,6 @@ class Starts:
         self._files = files
         self._begun = begun
         self._machine = Machine()
-        # First come, first served: sixty that share two processors would all be late.
         self._turns = asyncio.Semaphore(max(2, 2 * (os.cpu_count() or 1)))
 
     async def start(self, message: Start, person: Person, settings: Settings) -> Entry:
@@ -54,22 +54,22 @@ class Starts:
         plan = spawn.plan(message, person, settings, folder, private, allowed, processes_, self._files)
         output = None if settings.log_dir is None else folders.open_log(settings.log_dir, person.name)
         try:
-            async with self._turns:
+            async with Turn(self._turns) as turn:
                 nursery = None if self._nurseries is None else self._nurseries.get(SERVERS, settings)
                 if nursery is not None:
                     try:
-                        return await self._one(await spawn.warm(nursery), plan, person, message, settings, output)
+                        return await self._one(await spawn.warm(nursery), turn, plan, person, message, settings, output)
                     except spawn.NoServer as reason:
                         log.warning("%s/%s starts cold: %s", person.name, message.server, reason)
                 elif settings.nurseries:
                     log.info("%s/%s starts cold: the nursery is not there yet", person.name, message.server)
-                return await self._one(spawn.cold(settings, output), plan, person, message, settings, output)
+                return await self._one(spawn.cold(settings, output), turn, plan, person, message, settings, output)
         finally:
             if output is not None:
                 os.close(output)
 
     async def _one(
-        self, seat: Seat, plan: Plan, person: Person, message: Start, settings: Settings, output: int | None
+        self, seat: Seat, turn: Turn, plan: Plan, person: Person, message: Start, settings: Settings, output: int | None
     ) -> Entry:
         """One process that waits for its order becomes a server that answers. Raises Refusal, NoServer."""
         seen = processes.see(seat.pid)
@@ -93,6 +93,7 @@ class Starts:
             cage = await self._cage(plan, person, seat.pid, settings)
             entry = replace(entry, scope=cage.scope, kind=cage.kind, paths=cage.paths)
             self._registry.write(entry)
+            turn.watch(seat.pid)
             await spawn.give(seat, plan.order, output)
         except BaseException as error:
             seat.talk.close()
@@ -115,6 +116,8 @@ class Starts:
         fault = await spawn.answers(seat, _ANSWERS)
         if fault is not None and await within(running.ended, _DYING):
             await within(running.swept, SWEEP)
+            if running.unwanted:
+                raise _start_failed("the server was stopped before it answered")
             sentence = fault or "the server ended before it answered; its log says why"
             raise (spawn.NoServer if seat.nursery is not None else _start_failed)(sentence)
         how = "cold" if seat.nursery is None else "warm"

@@ -6,12 +6,16 @@ and so is everything that had imported them; what they in turn need stays preloa
 
 from __future__ import annotations
 
+import builtins
 import sys
+import types
 from collections.abc import Mapping
 from importlib.machinery import ExtensionFileLoader
 from typing import Any, Final
 
 _PLACES: Final = ("IPython", "IPython.core.getipython")
+# These want to know no more than whether there is a kernel (how many columns are shown), and hear that there is.
+_CONTENT: Final = frozenset({"pandas.core.config_init"})
 
 
 class Askers:
@@ -29,11 +33,23 @@ class Askers:
 
         self._asked: Any = get_ipython
 
+        def without_import() -> Any:
+            name = loading[-1] if loading else ""
+            if name in _CONTENT:
+                return types.SimpleNamespace(kernel=None)
+            self.found.add(name)
+            raise NameError("name 'get_ipython' is not defined")
+
+        self._built_in = without_import
+
     def __enter__(self) -> Askers:
         self._put(self._usual, self._asked, _PLACES)
+        # In every cell, and in all that it imports, it is there without an import.
+        builtins.get_ipython = self._built_in  # type: ignore[attr-defined]
         return self
 
     def __exit__(self, *why: object) -> None:
+        del builtins.get_ipython  # type: ignore[attr-defined]
         self._put(self._asked, self._usual, list(sys.modules))
 
     @staticmethod

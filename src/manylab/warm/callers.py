@@ -18,10 +18,8 @@ from manylab.warm import identity, kernels, renew, wire
 _PATIENCE: Final = 15.0
 
 
-def serve(
-    conversation: wire.Conversation, peer: wire.Peer, spec: dict[str, Any], prove: Callable[[], None]
-) -> NoReturn:
-    """Never returns; the exit status of the process is the kernel's."""
+def serve(conversation: wire.Conversation, peer: wire.Peer, spec: dict[str, Any], prove: Callable[[], None]) -> None:
+    """Returns when there is nothing left to do but to run ipykernel's launcher, which `main` does."""
     descriptor = conversation.connection.fileno()
     try:
         place = _place(spec, peer)
@@ -44,7 +42,7 @@ def serve(
         _last_word(
             conversation, {"reason": "error", "message": f"a warm kernel failed: {type(error).__name__}: {error}"}
         )
-    kernels.run(request, given, conversation.connection)
+    kernels.become(request, given, conversation.connection)
 
 
 def _place(spec: dict[str, Any], peer: wire.Peer) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import builtins
 import importlib
 import importlib.machinery
+import os
 import sys
 import types
 from collections import defaultdict
@@ -33,6 +34,7 @@ class Recorder:
         self.needs: defaultdict[str, set[str]] = defaultdict(set)
         self.loading: list[str] = []
         self.left: dict[str, traces.Left] = {}
+        self._ways: set[str] = set()
         self._load, self._find = _BOOTSTRAP._load_unlocked, _BOOTSTRAP._find_and_load
         self._import = builtins.__import__
 
@@ -66,13 +68,11 @@ class Recorder:
     def _leave(self, name: str, left: traces.Left) -> None:
         """What this module left, without what others did that it imported."""
         others = [self.left[each] for each in self.needs[name] if each in self.left]
-        filters = {id(item) for other in others for item in other.filters}
-        environ = {pair for other in others for pair in other.environ}
-        self.left[name] = traces.Left(
-            tuple(item for item in left.filters if id(item) not in filters),
-            tuple(pair for pair in left.environ if pair not in environ),
-            max(0, left.threads - sum(other.threads for other in others)),
-        )
+        left = left.without(others)
+        # Of a package's many modules the first one that was looked for: each that is shown costs a little.
+        way = [entry for entry in traces.way_to(name) if entry[1] not in self._ways]
+        self._ways.update(entry[1] for entry in way)
+        self.left[name] = left._replace(entries=(*left.entries, *way))
 
     def _find_and_load(self, name: str, import_: Any) -> Any:
         self._note(name)
@@ -164,6 +164,22 @@ class Hidden:
         self._meta_path = list(sys.meta_path)
         _BOOTSTRAP._find_spec = self._find
 
+    def shadow(self, folder: str) -> str | None:
+        """A file in this folder that an import there would find in the place of one of these, directly or because one
+        of these needs it; None when there is none. Raises OSError.
+        """
+        suffixes = importlib.machinery.all_suffixes()
+        for entry in sorted(os.listdir(folder)):  # noqa: PTH208
+            name = entry.partition(".")[0]
+            # IPython puts the folder after Python's own modules and before packages.
+            if name not in self.modules or name in sys.stdlib_module_names:
+                continue
+            if entry.removeprefix(name) in suffixes:
+                return f"{folder}/{entry}"
+            if entry == name and any(os.path.exists(f"{folder}/{name}/__init__{end}") for end in suffixes):  # noqa: PTH110
+                return f"{folder}/{entry}"
+        return None
+
     def prepared(self, name: str) -> None:
         """Work out now what comes with it."""
         self._closures.setdefault(name, self._closure(name))
@@ -180,9 +196,11 @@ class Hidden:
 
     def show(self, name: str) -> None:
         """Bring it to light, with what it had imported."""
-        shown = {
-            each: self.modules[each] for each in self._closures.get(name) or self._closure(name) if each in self.modules
-        }
+        shown = {}
+        for each in self._closures.get(name) or self._closure(name):
+            # Not in the place of a file of the same name that a cell has imported in the meantime.
+            if (module := self.modules.get(each)) is not None and sys.modules.get(each, module) is module:
+                shown[each] = module
         for each, module in shown.items():
             parent, _, child = each.rpartition(".")
             holder = shown.get(parent) or sys.modules.get(parent)

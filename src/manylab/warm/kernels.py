@@ -14,18 +14,21 @@ import traceback
 import types
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from manylab.warm import (
     appearance,
     askers,
     hidden,
+    history,
     identity,
     ipc,
     libraries,
+    memory,
     process,
     renewal,
     scratch,
+    streams,
     takeover,
     traces,
     variables,
@@ -87,7 +90,7 @@ def prepare(modules: list[str]) -> None:
             importlib.import_module("ipykernel.kernelapp")
             identity.library_signals.update(process.caught_in_c())
             scene = traces.Scene()
-            with askers.Askers(recorder.loading) as asking:
+            with streams.Standing(), askers.Askers(recorder.loading) as asking:
                 for name in (*_LATE, *modules, *(each for module in modules for each in _WHEN_USED.get(module, ()))):
                     _import(name, said=name in modules)
         for name in askers.forget(asking.found, recorder.needs, visible):
@@ -100,6 +103,7 @@ def prepare(modules: list[str]) -> None:
     _ready.libraries = set(libraries.loaded().values())
     scene.restore()
     ipc.patch()
+    history.patch()
     sys.modules.pop("__mp_main__", None)
     kept = visible | {name for name in sys.modules if name.partition(".")[0] in ("manylab", "__main__")}
     _ready.hidden.hide([name for name in sys.modules if name not in kept], recorder)
@@ -125,6 +129,8 @@ def _scratch() -> Any:
     folder = str(scratch.new())
     before = dict(os.environ)
     os.environ.update({"HOME": folder, "MPLCONFIGDIR": folder, "OPENBLAS_NUM_THREADS": "1"})
+    # As ipykernel sets it in each kernel: to look for the backend takes matplotlib 7 ms.
+    os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
     try:
         yield folder
     finally:
@@ -152,7 +158,7 @@ def _names(folder: str) -> frozenset[str]:
 
 
 def why_cold(request: dict[str, Any]) -> str | None:
-    """A sentence when this kernel would differ from one that was started cold; None: `run` it.
+    """A sentence when this kernel would differ from one that was started cold; None: `become` it.
 
     Call as the person, in the server's namespaces. Takes over what a program would inherit from the server, so that a
     process that gets a sentence is of no use any more.
@@ -179,34 +185,49 @@ def _surroundings(request: dict[str, Any]) -> str | None:
     except OSError as error:
         return f"{request['cwd']} cannot be entered: {error.strerror}"
     os.umask(request["umask"])
+    with contextlib.suppress(OSError):
+        if found := _ready.hidden.shadow(request["cwd"]):
+            return f"{found} has the name of a module that is loaded already"
     if "matplotlib" in _ready.hidden.modules and (found := libraries.matplotlib_files(environ, request["cwd"])):
         return f"{found} has settings of their own for matplotlib"
     process.environment(environ)
     return process.set_locale() or renewal.own_packages()
 
 
-def run(request: dict[str, Any], descriptors: list[int], connection: socket.socket) -> NoReturn:
-    """Be the kernel; `why_cold` has been asked. Ends with SystemExit: the interpreter ends as it always does."""
+def become(request: dict[str, Any], descriptors: list[int], connection: socket.socket) -> None:
+    """Be this kernel, but for ipykernel's launcher, which is to be run next; `why_cold` has been asked."""
     argv, environ = request["argv"], request["env"]
     process.stdio(descriptors)
     renewal.renew(environ)
     _ready.seeds.renew()
     appearance.command_line(argv, environ)
     _ready.hidden.use()
-    _agree(connection)
+    _agree(wire.Conversation(connection))
     _say_when_listening(connection)
-    takeover.launch(argv, _ready.path)
+    takeover.become(argv, _ready.path)
 
 
-def _agree(connection: socket.socket) -> None:
-    """The server may have given up and started a cold kernel: what it does not confirm is none."""
-    conversation = wire.Conversation(connection)
+def _agree(conversation: wire.Conversation) -> None:
+    """Say that there is a kernel, and wait before it takes its sockets until the server wants it: it may have given up
+    and started a cold one.
+    """
+    application = sys.modules["ipykernel.kernelapp"].IPKernelApp
+    usual = vars(application)["init_sockets"]
+
+    def init_sockets(self: Any) -> None:
+        application.init_sockets = usual
+        try:
+            conversation.receive(seconds=_PATIENCE)
+        except (OSError, wire.Broken):
+            os._exit(1)
+        conversation.connection.setblocking(True)
+        usual(self)
+
     try:
         conversation.send({"pid": os.getpid()})
-        conversation.receive(seconds=_PATIENCE)
-    except (OSError, wire.Broken):
+    except OSError:
         os._exit(1)
-    connection.setblocking(True)
+    application.init_sockets = init_sockets
 
 
 def _say(connection: socket.socket, answer: dict[str, Any]) -> None:
@@ -221,6 +242,7 @@ def _say_when_listening(connection: socket.socket) -> None:
 
     def write_connection_file(self: Any, **more: Any) -> None:
         application.write_connection_file = usual
+        memory.as_usual()  # not before: the stack of each thread would begin with a huge page
         usual(self, **more)
         _say(connection, {"listening": True})
         connection.close()

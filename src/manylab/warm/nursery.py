@@ -22,20 +22,18 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
-if __name__ == "__main__":
-    # Run by its path under an environment that has nothing of manylab: its own folder is known only for these imports.
-    # Without -I (a kernel has to look like one that was started without it) the script's folder is there, too.
-    _PACKAGES = str(Path(__file__).resolve().parents[2])
-    if not sys.flags.isolated:
-        del sys.path[0]
-    sys.path.append(_PACKAGES)
+if __name__ == "__main__" and not sys.flags.isolated:
+    # A kernel has to look like one that was started without -I: there is nothing of manylab on its path. `main` knows
+    # how to be found and to go unnoticed.
+    _FILE = Path(__file__).resolve()
+    _OPTIONS = [f"-X{name}={value}" for name, value in sys._xoptions.items()]
+    os.chdir(_FILE.parents[2])
+    _MAIN = ("-m", "manylab.warm.main.kernel")
+    os.execv(sys.orig_argv[0], [sys.orig_argv[0], *_OPTIONS, *_MAIN, str(_FILE), *sys.argv[1:]])  # noqa: S606
 
 from manylab.warm import capabilities, memory, preload, process, wire
-
-if __name__ == "__main__":
-    sys.path.remove(_PACKAGES)
 
 LISTENER: Final = 3
 CONTROL: Final = 4
@@ -46,7 +44,7 @@ _RATE: Final = 10.0  # and a second afterwards
 # Living children of one account: each holds a descriptor here, also one that its owner stopped half-way on purpose.
 _MOST: Final = 500
 
-Work = Callable[[], NoReturn]
+Work = Callable[[], None]
 
 
 @dataclass

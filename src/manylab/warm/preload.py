@@ -9,11 +9,11 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from manylab.warm import wire
 
-Serve = Callable[[wire.Conversation, wire.Peer, dict[str, Any], Callable[[], None]], NoReturn]
+Serve = Callable[[wire.Conversation, wire.Peer, dict[str, Any], Callable[[], None]], None]
 
 # Which module serves a child; the other kind's is not imported.
 _SERVING: Final = {"server": "manylab.warm.servers", "kernel": "manylab.warm.callers"}

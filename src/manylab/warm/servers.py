@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from manylab.warm import appearance, identity, renew, wire
+from manylab.warm import appearance, identity, memory, renew, wire
 
 
 def serve(
@@ -40,6 +40,7 @@ def serve(
     sys.argv[:] = ["manylab-server"]
     os.set_inheritable(descriptor, False)
     conversation.connection.detach()
+    memory.as_usual()
     getattr(importlib.import_module(module), function)({**environment, wire.READY_VARIABLE: str(descriptor)})
     sys.exit(0)
 

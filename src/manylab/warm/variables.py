@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Any, Final
 
 # Read by the interpreter, the loader or the C library when a program starts, where nobody can watch.
 _ALWAYS: Final = (
@@ -58,20 +58,20 @@ class Readers:
         self.found: dict[str, set[str]] = {}
 
     def __enter__(self) -> Readers:
-        found, usual = self.found, type(os.environ)
+        # The method and not another class: IPython, for one, remembers how to show `type(os.environ)`.
+        kind, found = os._Environ, self.found
+        usual = self._usual = kind.__getitem__
 
-        class Watched(usual):  # type: ignore[misc, valid-type]
-            def __getitem__(self, key: str) -> str:
-                if (caller := _caller()) is not None:
-                    found.setdefault(key, set()).add(caller)
-                return str(super().__getitem__(key))
+        def watched(self: Any, key: Any) -> Any:
+            if self is os.environ and (caller := _caller()) is not None:
+                found.setdefault(key, set()).add(caller)
+            return usual(self, key)
 
-        self._usual = usual
-        os.environ.__class__ = Watched
+        kind.__getitem__ = watched  # type: ignore[method-assign]
         return self
 
     def __exit__(self, *why: object) -> None:
-        os.environ.__class__ = self._usual
+        os._Environ.__getitem__ = self._usual  # type: ignore[method-assign]
 
 
 def _caller() -> str | None:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 # Bytes read at a time; a line that is longer comes in pieces.
 _CHUNK = 1 << 16
+# Bytes of one log that are read at most: people's servers can make theirs as long as they like.
+_MOST = 1 << 24
 _LOOK_EVERY = 0.3  # seconds
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -27,7 +29,7 @@ def last_lines(path: Path, count: int) -> tuple[list[str], int]:
     try:
         with path.open("rb") as file:
             end = place = file.seek(0, os.SEEK_END)
-            while place > 0 and found.count(b"\n") <= count:
+            while place > max(0, end - _MOST) and found.count(b"\n") <= count:
                 step = min(_CHUNK, place)
                 place -= step
                 file.seek(place)
@@ -55,8 +57,10 @@ class Follower:
                 if status.st_size < self.offset or (self.inode and status.st_ino != self.inode):
                     self.offset, self.rest = 0, b""
                 self.inode = status.st_ino
+                if status.st_size - self.offset > _MOST:
+                    self.offset, self.rest = status.st_size - _MOST, b""
                 file.seek(self.offset)
-                new = file.read()
+                new = file.read(_MOST)
         except OSError:
             return
         self.offset += len(new)

@@ -54,7 +54,7 @@ def parse_stat(raw: bytes) -> Reading | None:
     """
     opening, closing = raw.index(b"("), raw.rindex(b")")
     fields = raw[closing + 2 :].split()  # fields 3 (state) and on
-    if fields[0] in _ENDED:
+    if fields[0] in _ENDED and int(fields[17]) < 2:  # else only its first thread has ended
         return None
     return Reading(
         process=Process(int(raw[:opening]), int(fields[19])),

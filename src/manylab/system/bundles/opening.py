@@ -20,7 +20,7 @@ import shutil
 import sys
 import tarfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 FORMAT = 1
@@ -69,9 +69,10 @@ def read_manifest(file: tarfile.TarFile) -> tuple[dict[str, Any], str]:
             raise TypeError
         for name, (size, sha256) in said["files"].items():
             good = _NAME.fullmatch(name) and not {".", ".."} & set(name.split("/")) and name != MANIFEST
+            good = good and not any(str(above) in said["files"] for above in PurePosixPath(name).parents)
             if not good or not isinstance(size, int) or size < 0 or not _SHA256.fullmatch(sha256):
                 raise BadBundle(f"the bundle names a file that it cannot have ({name[:100]!r})", AGAIN)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BadBundle("the manifest of the bundle is damaged", AGAIN) from error
     return said, hashlib.sha256(text).hexdigest()
 
@@ -94,6 +95,12 @@ def check_machine(said: dict[str, Any], locks: Path | None) -> None:
         raise BadBundle(
             f"the bundle is for Python {', '.join(said['pythons'])}, and this machine's is {minor}",
             f"make one on a machine with Python {minor}, or install that Python here",
+        )
+    others = [one for one in said["pythons"] if one != minor and not shutil.which(f"python{one}")]
+    if others:
+        raise BadBundle(
+            f"the bundle has environments for Python {', '.join(others)}, which this machine does not have",
+            "install that Python here, or make a bundle without these environments",
         )
     if locks is not None and said["locks"] != digest_of(locks):
         raise BadBundle(
@@ -126,7 +133,8 @@ def _members(file: tarfile.TarFile, said: dict[str, Any]) -> Iterator[tuple[tarf
     """Every file after the manifest, each once and all of them; what it should be: size, sha256."""
     left = dict(said["files"])
     for member in iter(file.next, None):
-        if not member.isreg() or member.name not in left:
+        # A sparse one takes a few bytes here and any number of them on the disk.
+        if not member.isreg() or member.issparse() or member.name not in left:
             raise BadBundle(f"the bundle has something in it that does not belong there ({member.name[:100]!r})", AGAIN)
         size, sha256 = left.pop(member.name)
         if member.size != size:
@@ -160,6 +168,8 @@ def check(path: Path, locks: Path | None) -> tuple[dict[str, Any], str]:
         with _opened(path) as file:
             said, digest = read_manifest(file)
             check_machine(said, locks)
+            if sum(size for size, _ in said["files"].values()) > path.stat().st_size:
+                raise BadBundle("the bundle is damaged: it is shorter than what should be in it", AGAIN)
             for member, _, sha256 in _members(file, said):
                 _copy(file, member, sha256, None)
     except (tarfile.TarError, EOFError, OSError) as error:

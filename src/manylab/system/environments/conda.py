@@ -19,6 +19,7 @@ from manylab.system.environments import record, share
 from manylab.system.environments.caged import account, caged
 from manylab.system.environments.distributions import Distribution
 from manylab.system.environments.installers import BUILD_TIMEOUT, Say, Watch, uv
+from manylab.system.environments.share import COMPILE
 from manylab.system.files import write_file
 from manylab.system.run import run
 
@@ -59,7 +60,7 @@ def compile_new(want: Environment, builder: str) -> None:
     library = record.site_packages(want.path).parent
     who = account(builder)
     program = [str(want.path / "bin/python"), "-I", "-S"]
-    words = ["-m", "compileall", "-q", "-j", "0", str(library)]
+    words = ["-m", "compileall", *COMPILE, str(library)]
     if who is None:
         run([*program, *words], timeout=BUILD_TIMEOUT, check=False, ends_with_us=True)
         return

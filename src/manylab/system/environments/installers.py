@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from manylab.base.errors import CommandFailed, DiskFull, DownloadFailed, EnvironmentFailed, ManylabError
+from manylab.system.environments.screen import Screen
 from manylab.system.files import scratch
 from manylab.system.run import run
 
@@ -139,9 +140,17 @@ def uv(arguments: Sequence[str], cache: Path, network: dict[str, str], say: Say,
 def _uv(arguments: Sequence[str], cache: Path, network: dict[str, str], say: Say, input: str | None) -> str:
     def progress(line: str) -> None:
         # One line a package is too much; what is downloaded, with its size, is what people wait for.
-        if not line.lstrip().startswith(("+ ", "- ", "Using Python")):
+        if not line.lstrip().startswith(("+ ", "- ", "Using Python", "Using CPython")):
             say(line.strip())
 
+    screen = Screen()
+
+    def draw(text: str) -> None:
+        if line := screen.feed(text, time.monotonic()):
+            say(line)
+
+    # Whoever looks on sees it move; uv draws for a terminal only.
+    watched = input is None and sys.stderr.isatty()
     folder = cache / "uv"
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -154,7 +163,8 @@ def _uv(arguments: Sequence[str], cache: Path, network: dict[str, str], say: Say
             cwd="/",
             input=input,
             ends_with_us=True,
-            on_line=None if input is not None else progress,
+            on_line=None if input is not None or watched else progress,
+            on_screen=draw if watched else None,
             watch=Watch(cache, _patience(network)),
         ).out
     except CommandFailed as error:
@@ -260,7 +270,7 @@ def explain(error: CommandFailed) -> EnvironmentFailed | DownloadFailed | DiskFu
     lines = [
         line
         for line in error.message.split(":", 1)[-1].splitlines()
-        if line.strip() and not line.strip().startswith("Using Python")
+        if line.strip() and not line.strip().startswith(("Using Python", "Using CPython"))
     ]
     text = "\n".join(lines).strip()
     if is_disk_full(text):

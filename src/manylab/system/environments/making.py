@@ -19,6 +19,7 @@ from manylab.system import registries
 from manylab.system.environments import conda, inspect, pythons, record, share, sources, trial
 from manylab.system.environments.distributions import installed
 from manylab.system.environments.installers import BUILD_TIMEOUT, BUNDLE, WHEELS_ONLY, Say, disk_full, explain, uv
+from manylab.system.environments.together import Stages
 from manylab.system.facts import LAUNCHER_KEPT, PACKAGE, launcher
 from manylab.system.files import write_file
 from manylab.system.run import run
@@ -38,13 +39,14 @@ def build(
     builder: str = "",
     channels: Mapping[str, str] | None = None,
     built: Path | None = None,
+    stages: Stages | None = None,
 ) -> None:
     """Make the environment in its folder, from nothing, try it, and mark it complete as the last step.
 
     builder: the account that runs packages' code for the trial, when this is root. channels: mirrors of conda's
-    channels. built: wheels that were made here from source. Wheels only: no code of a package
-    runs while it is installed. Raises EnvironmentFailed, DownloadFailed or DiskFull; what is half made stays without
-    its marker and is removed by the next run, what was refused is removed at once.
+    channels. built: wheels that were made here from source. stages: others that are built at the same time. Wheels
+    only: no code of a package runs while it is installed. Raises EnvironmentFailed, DownloadFailed or DiskFull; what is
+    half made stays without its marker and is removed by the next run, what was refused is removed at once.
     """
     if Path(sys.prefix) == want.path:
         raise EnvironmentFailed(
@@ -53,28 +55,34 @@ def build(
         )
     shutil.rmtree(want.path, ignore_errors=True)
     want.path.parent.mkdir(parents=True, exist_ok=True)
+    stages = stages or Stages()
     network = registries.with_indexes(network, want.asked.indexes if want.asked is not None else ())
     try:
-        if is_conda(want.lock):
-            conda.install(want, conda.site(cache, network, channels or {}, say), say)
-        else:
-            # A site's own: beside its environments.
-            folder = want.path.parents[2] / "pythons"
-            pythons.ensure(want.python, folder=folder, cache=cache, network=network, say=say)
-            theirs = built is not None and want.asked is not None and bool(want.asked.source)
-            _install(want, cache, sources.reachable(built, network) if theirs and built else network, say)
-        # What this generation is made of is the same as before for the most part.
-        share.link_same(want.path, share.earlier(want.path, want.python_minor))
-        if is_conda(want.lock):
-            conda.compile_new(want, builder)
-        else:
-            share.compile_new(record.site_packages(want.path), want.python)
-        share.open_to_all(want.path)
+        with stages.one(stages.fetching):
+            if is_conda(want.lock):
+                conda.install(want, conda.site(cache, network, channels or {}, say), say)
+            else:
+                # A site's own: beside its environments.
+                folder = want.path.parents[2] / "pythons"
+                pythons.ensure(want.python, folder=folder, cache=cache, network=network, say=say)
+                theirs = built is not None and want.asked is not None and bool(want.asked.source)
+                _install(want, cache, sources.reachable(built, network) if theirs and built else network, say)
+        with stages.one(stages.compiling):
+            say("compiling what is new")
+            # What this generation is made of is the same as before for the most part.
+            share.link_same(want.path, share.earlier(want.path, want.python_minor, stages.compiled))
+            if is_conda(want.lock):
+                conda.compile_new(want, builder)
+            else:
+                share.compile_new(record.site_packages(want.path), want.python)
+            share.open_to_all(want.path)
+            stages.compiled.append(want.path)
         packages = installed(want.path)
         found = inspect.report(want.path, packages)
         for line in found:
             say(f"note: {line}")
-        tested = trial.test(want, packages, builder=builder, say=say)
+        with stages.one(stages.trying):
+            tested = trial.test(want, packages, builder=builder, say=say)
         record.write(
             want,
             when=time.time(),

@@ -20,17 +20,27 @@ from manylab.system.run import run
 _CHUNK = 1 << 20
 # As many generations are looked through, newest first: that of before, and those of other environments.
 _MOST = 4
+# Words of compileall. Packages' own tests are a third of the scientific set's code, and nobody imports them.
+COMPILE = ("-q", "-j", "0", "-x", "/tests/")
 
 
-def earlier(want: Path, minor: str) -> list[Path]:
+def earlier(want: Path, minor: str, beside: Sequence[Path] = ()) -> list[Path]:
     """The generations whose files are looked at for one in the folder `want`, best first.
 
     Those of the same environment, newest first, then those that other environments use now with the same Python.
+    beside: those of others that are being built now.
     """
     own = [one.path for one in reversed(record.generations(want.parent)) if one.path != want]
-    others = [folder / record.current(folder) for folder in sorted(want.parents[1].glob("*")) if folder != want.parent]
-    found = [*own[:2], *(path for path in others if record.read(path) is not None)]
+    others = [_in_use(folder) for folder in sorted(want.parents[1].glob("*")) if folder != want.parent]
+    found = [*own[:2], *beside, *(path for path in others if path not in beside and record.read(path) is not None)]
     return [path for path in found if (path / f"lib/python{minor}").is_dir()][:_MOST]
+
+
+def _in_use(environment: Path) -> Path:
+    """The generation of an environment that is in use; at a first `apply` none is yet, and the newest will be."""
+    name = record.current(environment)
+    found = () if name else record.generations(environment)
+    return found[-1].path if found else environment / name
 
 
 def link_same(folder: Path, before: Sequence[Path]) -> None:
@@ -113,7 +123,7 @@ def compile_new(folder: Path, python: str) -> None:
     Not with the environment's own: that runs the .pth files of packages, and this may be root.
     """
     done = run(
-        [python, "-I", "-S", "-m", "compileall", "-q", "-j", "0", str(folder)],
+        [python, "-I", "-S", "-m", "compileall", *COMPILE, str(folder)],
         timeout=BUILD_TIMEOUT,
         check=False,
         ends_with_us=True,

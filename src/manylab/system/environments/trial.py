@@ -37,7 +37,10 @@ _HINT = "what was in use is untouched; ask for another version, or leave the pac
 # manylab's own environments: what must be importable besides what was asked for.
 # A test of a whole server belongs here as well, see docs/decisions/0013.
 _PARTS: dict[str, tuple[str, ...]] = {
-    HUB: ("jupyterhub.app", "manylab.hub.app", "manylab.cli.main", "manylab.supervise", "manylab.warden"),
+    HUB: (
+        *("jupyterhub.app", "manylab.hub.app", "manylab.supervise", "manylab.warden"),
+        *("manylab.cli.main", "manylab.cli.site_commands", "manylab.cli.service_commands"),
+    ),
     SERVER: ("jupyterlab", "jupyter_server.serverapp", "jupyterhub.singleuser.extension", "manylab.lab.server"),
 }
 
@@ -57,9 +60,9 @@ def test(want: Environment, packages: Mapping[str, Distribution], *, builder: st
         modules = {module: name for name in declared(want) if name in packages for module in packages[name].imports}
     modules |= dict.fromkeys(_PARTS.get(want.name, ()), want.name)
     kernel = [] if want.name in (HUB, SERVER, PROXY) else list(KERNEL)
-    programs = [_proxy_version(want)] if want.npm is not None else []
+    programs = [(_proxy_version(want), "")] if want.npm is not None else []
     if want.name == SERVER:
-        programs.append([str(want.path / "bin/python"), "-I", "-m", "manylab.lab.trial"])
+        programs.append(([str(want.path / "bin/python"), "-I", "-m", "manylab.lab.trial"], "the server answers"))
     _inside(want, {"modules": modules, "kernel": kernel, "programs": programs}, builder, say)
     tried = [("requirements", True), ("imports", modules), ("kernel", kernel), ("programs", programs)]
     return tuple(name for name, any_of_it in tried if any_of_it)

@@ -1,7 +1,7 @@
 """Tries an environment from inside: imports, then a kernel. Run by the environment's own interpreter, by its text.
 
-`python -I -c TEXT {"modules": {...}, "kernel": true, "programs": [[...]]}`. Standard library and, for the kernel,
-jupyter_client. Says what it does on standard error, and on standard output at the end, in JSON, what failed:
+`python -I -c TEXT {"modules": {...}, "kernel": true, "programs": [[[...], "ok"]]}`. Standard library and, for the
+kernel, jupyter_client. Says what it does on standard error, and on standard output at the end, in JSON, what failed:
 {"failed": "", "tail": ""} when nothing did.
 """
 
@@ -89,9 +89,9 @@ def try_imports(modules: Mapping[str, str]) -> Failure | None:
     return None
 
 
-def try_programs(programs: Iterable[Sequence[str]]) -> Failure | None:
-    """Run programs that must end well."""
-    for argv in programs:
+def try_programs(programs: Iterable[tuple[Sequence[str], str]]) -> Failure | None:
+    """Run programs that must end well, having said what they say then: an extension may end one with status 0."""
+    for argv, word in programs:
         _say(f"testing: {os.path.basename(argv[-2] if len(argv) > 1 else argv[0])}")  # noqa: PTH119
         try:
             done = subprocess.run(argv, capture_output=True, text=True, errors="replace", timeout=_KERNEL, check=False)
@@ -99,6 +99,8 @@ def try_programs(programs: Iterable[Sequence[str]]) -> Failure | None:
             return Failure(f"{' '.join(argv)} does not run", str(error))
         if done.returncode:
             return Failure(f"{' '.join(argv)} ended with status {done.returncode}", _last(done.stdout + done.stderr))
+        if word not in done.stdout:
+            return Failure(f"{' '.join(argv)} ended before it was done", _last(done.stdout + done.stderr))
     return None
 
 

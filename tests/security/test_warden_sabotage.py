@@ -1,0 +1,130 @@
+"""People who start a server in order to make trouble with it, for others or for whoever is to end it."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from manylab.system import warden_client as client
+from support.warden_site import READY, Site, runs, until
+
+
+@pytest.fixture(scope="module")
+def site():
+    made = Site()
+    made.up()
+    yield made
+    made.close()
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays(site):
+    yield
+    assert site.ask("stop-all", uid=0)["ok"]
+    site.serve(None)
+
+
+HEADLESS = (
+    READY
+    + """
+import ctypes, subprocess, sys, time
+code = '''
+import ctypes, os, platform, threading, time
+def go_on():
+    while True:
+        open("beat", "w").write(str(time.time()))
+        time.sleep(0.05)
+threading.Thread(target=go_on).start()
+open("pid.new", "w").write(str(os.getpid()))
+os.rename("pid.new", "pid")
+ctypes.CDLL(None).syscall({"x86_64": 60, "aarch64": 93}[platform.machine()], 0)  # ends this thread alone
+'''
+subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+time.sleep(1000)
+"""
+)
+
+
+def threads(pid: int) -> int:
+    """How many a process still has; a zombie counts as one."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[17])
+    except OSError:
+        return 0
+
+
+@pytest.mark.parametrize("how", ["stop", "while no warden looked"])
+def test_a_process_that_looks_ended_and_goes_on_is_ended(site, how):
+    """Its first thread has ended, so that ps(1) shows a zombie; it computes all the same."""
+    site.serve(HEADLESS)
+    answer = site.start("mlt-alice")
+    home = site.home / "mlt-alice"
+    until((home / "pid").exists)
+    pid = int((home / "pid").read_text())
+    until(lambda: not runs(pid) and threads(pid) == 2)
+    before = until(lambda: (home / "beat").read_text())
+    until(lambda: (home / "beat").read_text() not in ("", before))
+    if how == "stop":
+        assert site.ask("stop", user="mlt-alice", server="", now=True)["was"] == "running"
+    else:
+        site.down(9)
+        os.kill(answer["pid"], 9)
+        site.up()
+    until(lambda: threads(pid) < 2)
+    (home / "pid").unlink()
+
+
+WAITING = f"""
+import os, time
+if os.environ["USER"] == "mlt-alice":
+    os.mkfifo("fifo") if not os.path.exists("fifo") else None
+    open("fifo")
+{READY}
+time.sleep(1000)
+"""
+
+
+def test_starts_that_never_end_are_in_nobody_elses_way(site):
+    """A FIFO in the place of a file, a home on a file server that is away: as many as there are turns, and more."""
+    site.serve(WAITING)
+    answers = {}
+
+    def start(name: str) -> None:
+        question = {"do": "start", "user": "mlt-alice", "server": name, "env": {}}
+        answers[name] = client.ask_sync(site.socket, question, 90)
+
+    names = [f"s{number}" for number in range(2 * (os.cpu_count() or 1) + 1)]
+    threads = [threading.Thread(target=start, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    until(lambda: len(site.ask("list")["servers"]) == len(names) - 1)
+    assert site.ask("start", user="mlt-bob", server="", env={})["ok"]
+    assert answers == {}
+    # And whoever is to end them does not wait for them to answer either.
+    begun = time.monotonic()
+    for name in names:
+        assert site.ask("stop", user="mlt-alice", server=name, now=True)["ok"]
+    for thread in threads:
+        thread.join(20)
+    assert time.monotonic() - begun < 30
+    assert {answer["ok"] for answer in answers.values()} == {False}
+    assert len(answers) == len(names)
+
+
+ENDLESS = READY + "os.ftruncate(1, 1 << 42)\n__import__('time').sleep(1000)"
+
+
+def test_a_log_that_its_server_makes_four_terabytes_long_fills_no_disk(site):
+    site.serve(ENDLESS)
+    log = site.root / "logs/server-mlt-alice.log"
+    began = time.monotonic()
+    assert site.start("mlt-alice")["ok"]
+    until(lambda: log.stat().st_size > 1 << 40 or log.with_name(log.name + ".1").exists())
+    until(lambda: log.stat().st_size < 1 << 24)
+    assert log.with_name(log.name + ".1").stat().st_blocks * 512 < 1 << 24
+    assert site.ask("list")["ok"]
+    print(f"cut after {time.monotonic() - began:.1f} s")
