@@ -29,6 +29,12 @@ def address(monkeypatch) -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            if self.path.startswith("/drip/"):
+                self.send_response(200)
+                self.end_headers()
+                while not over.wait(0.05):
+                    self.wfile.write(b" ")
+                return
             text = json.dumps(ANSWERS.get(self.path)).encode()
             self.send_response(200 if self.path in ANSWERS else 404)
             self.end_headers()
@@ -37,10 +43,12 @@ def address(monkeypatch) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
+    over = threading.Event()
     monkeypatch.setattr(advisories, "_PUBLIC", ("http", "127.0.0.1:9", "/simple", "", ""))
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
+        over.set()
         server.shutdown()
 
 
@@ -62,6 +70,12 @@ def test_what_is_known_is_listed_and_what_the_source_does_not_know_is_named(addr
 def test_an_index_without_a_list_is_not_taken_for_one_without_vulnerabilities(address, path):
     with pytest.raises(AdvisoriesUnavailable, match="nothing is known"):
         advisories.known([("requests", "2.19.0")], {"UV_DEFAULT_INDEX": f"{address}{path}"})
+
+
+def test_a_source_that_drips_is_given_up(address, monkeypatch):
+    monkeypatch.setattr(advisories, "_PATIENCE", 0.5)
+    with pytest.raises(AdvisoriesUnavailable, match="bytes in"):
+        advisories.known([("requests", "2.19.0")], {"UV_DEFAULT_INDEX": f"{address}/drip/simple"})
 
 
 def test_without_a_network_it_is_said_that_nothing_is_known(address):

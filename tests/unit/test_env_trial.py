@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -222,6 +223,24 @@ def test_what_a_package_leaves_running_is_ended_with_the_cage(builder):
     builder.install(want)
     trial._inside(want, {"modules": {"daemon": "daemon"}, "kernel": [], "programs": []}, "nobody", print)
     assert not [one for one in Path("/proc").glob("[0-9]*") if _words(one) == ["sleep", "98765"]]
+
+
+@as_root
+@pytest.mark.parametrize("own", [True, False])
+def test_where_there_are_no_namespaces_an_account_of_its_own_is_emptied(own):
+    """The account of nobody is others' as well."""
+    text = (Path(trial.__file__).parent / "cage.py").read_text()
+    # As in a container that allows none.
+    assert "0x20000000, 0x40000000" in text
+    text = text.replace("0x20000000, 0x40000000", "-1, 0x40000000")
+    uid, mark = 61234, f"9876{own:d}"
+    settings = {"uid": uid, "gid": uid, "own": own, "cover": [], "variables": {"HOME": "/", "PATH": os.defpath}}
+    program = ["/bin/sh", "-c", f"setsid sleep {mark} & sleep 0.1"]
+    subprocess.run(["/usr/bin/python3", "-I", "-S", "-c", text, json.dumps(settings), *program], check=True)
+    left = [int(one.name) for one in Path("/proc").glob("[0-9]*") if _words(one) == ["sleep", mark]]
+    for pid in left:
+        os.kill(pid, 9)
+    assert bool(left) is not own
 
 
 def _words(process: Path) -> list[str]:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import ssl
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from manylab.base.errors import AdvisoriesUnavailable
 _PUBLIC = ("https", "pypi.org", "/simple", "", "")
 _TIMEOUT = 15.0
 _AT_ONCE = 8
+# Seconds after which an answer has to have brought so many bytes a second.
+_PATIENCE, _SLOWEST = 30.0, 1024
 # An answer about one version is some ten kilobytes; a stream without end is somebody's joke.
 _LARGEST = 8 << 20
 
@@ -88,6 +91,19 @@ def opener(network: Mapping[str, str]) -> OpenerDirector:
     return build_opener(ProxyHandler(proxies), HTTPSHandler(context=context))
 
 
+def pieces(answer: Any) -> Iterator[bytes]:
+    """What an answer brings, piece by piece. Raises OSError when that is next to nothing: each byte resets the limit
+    that a connection has.
+    """
+    began, size = time.monotonic(), 0
+    while data := answer.read1(1 << 20):
+        size += len(data)
+        seconds = time.monotonic() - began
+        if seconds > _PATIENCE and size < _SLOWEST * seconds:
+            raise OSError(f"it sent {size} bytes in {seconds:.0f} seconds")
+        yield data
+
+
 def _ask(opener: OpenerDirector, source: str, packages: Sequence[Pinned]) -> list[Any]:
     """The source's answer about each, None where it knows nothing. Raises OSError or ValueError."""
 
@@ -95,7 +111,11 @@ def _ask(opener: OpenerDirector, source: str, packages: Sequence[Pinned]) -> lis
         name, version = package
         try:
             with opener.open(f"{source}/{quote(name)}/{quote(version)}/json", timeout=_TIMEOUT) as answer:
-                text = answer.read(_LARGEST + 1)
+                text = b""
+                for piece in pieces(answer):
+                    text += piece
+                    if len(text) > _LARGEST:
+                        break
         except HTTPError as error:
             if error.code == 404:
                 return None

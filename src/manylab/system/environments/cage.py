@@ -1,9 +1,10 @@
 """Runs one program where it can do no harm: as an account without power, without network, in a /tmp of its own.
 
 Started as root by the machine's own Python, by its text: `python -I -S -c TEXT SETTINGS PROGRAM ARGUMENT...`. Standard
-library only. SETTINGS is JSON: uid and gid to become, `cover` (folders that are hidden behind empty ones), `variables`
-(its whole environment; HOME and TMPDIR in it are for where /tmp cannot be covered). What the machine does not allow
-(namespaces in some containers) is left out; the change of account is not.
+library only. SETTINGS is JSON: uid and gid to become, `own` (whether that account is for nothing but this), `cover`
+(folders that are hidden behind empty ones), `variables` (its whole environment; HOME and TMPDIR in it are for where
+/tmp cannot be covered). What the machine does not allow (namespaces in some containers) is left out; the change of
+account is not.
 """
 
 from __future__ import annotations
@@ -107,6 +108,19 @@ def _wait(pid: int) -> int:
             return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 
+def _end_all(uid: int) -> None:
+    """End every process of an account, also those that are born meanwhile."""
+    for _ in range(100):
+        found = []
+        for name in os.listdir("/proc"):  # noqa: PTH208 (nothing more is imported here)
+            with contextlib.suppress(OSError):
+                if name.isdigit() and os.stat(f"/proc/{name}").st_uid == uid:  # noqa: PTH116
+                    os.kill(int(name), signal.SIGKILL)
+                    found.append(name)
+        if not found:
+            return
+
+
 def main() -> None:
     """See the module."""
     said = json.loads(sys.argv[1])
@@ -125,7 +139,11 @@ def main() -> None:
             _mount(b"proc", "/proc")
         os._exit(_wait(_child(lambda: _run(said["uid"], said["gid"], variables, program))))
 
-    sys.exit(_wait(_child(first)))
+    status = _wait(_child(first))
+    if said["own"] and not apart:
+        # Without a process namespace nothing else ends what a package has left behind.
+        _end_all(said["uid"])
+    sys.exit(status)
 
 
 if __name__ == "__main__":

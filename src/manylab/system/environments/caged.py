@@ -19,10 +19,11 @@ _COVER = ("/tmp", "/var/tmp", "/dev/shm", "/run", "/home", "/root", "/var/lib/ma
 
 @dataclass(frozen=True)
 class Account:
-    """Who a cage's program runs as; None of it where this program is not root."""
+    """Who a cage's program runs as; None of it where this program is not root. own: it is there for nothing else."""
 
     uid: int
     gid: int
+    own: bool = True
 
 
 def account(name: str) -> Account | None:
@@ -32,7 +33,7 @@ def account(name: str) -> Account | None:
     try:
         found = pwd.getpwnam(name)
     except KeyError:
-        return Account(_NOBODY, _NOBODY)
+        return Account(_NOBODY, _NOBODY, own=False)
     return Account(found.pw_uid, found.pw_gid)
 
 
@@ -50,6 +51,6 @@ def caged(program: list[str], want: Environment, folder: Path, who: Account | No
     }
     if who is None:
         return ["/usr/bin/env", "-i", *(f"{key}={value}" for key, value in variables.items()), *program]
-    settings = {"uid": who.uid, "gid": who.gid, "cover": covered, "variables": variables}
+    settings = {"uid": who.uid, "gid": who.gid, "own": who.own, "cover": covered, "variables": variables}
     text = (_HERE / "cage.py").read_text(encoding="utf-8")
     return [want.python, "-I", "-S", "-c", text, json.dumps(settings), *program]

@@ -29,7 +29,7 @@ from packaging.version import Version
 from manylab.base.errors import CommandFailed, DownloadFailed, EnvironmentFailed
 from manylab.model.facts import Python
 from manylab.model.resources import Environment
-from manylab.system.advisories import opener
+from manylab.system.advisories import opener, pieces
 from manylab.system.environments.caged import account, caged
 from manylab.system.environments.installers import (
     NETWORK_HINT,
@@ -197,7 +197,7 @@ def _download(source: Source, target: Path, network: Mapping[str, str]) -> None:
     total, size = hashlib.sha256(), 0
     try:
         with opener(network).open(source.url, timeout=60) as answer, target.open("wb") as file:
-            while data := answer.read(1 << 20):
+            for data in pieces(answer):
                 size += len(data)
                 total.update(data)
                 if size > _LARGEST:
