@@ -39,7 +39,8 @@ def table(found: dict[str, Any], *, chinese: bool = False) -> str:
         if ours is None and others is None:
             continue
         times = f", **{others['median'] / ours['median']:.1f}x**" if ours and others else ""
-        lines.append(f"| {titles[chinese]} | {_cell(ours, case)} | {_cell(others, case)}{times} |")
+        busy = "处理器 {:.1f} s" if chinese else "{:.1f} s of processors"
+        lines.append(f"| {titles[chinese]} | {_cell(ours, case, busy)} | {_cell(others, case, busy)}{times} |")
     suite = {"trixie": "Debian 13", "bookworm": "Debian 12"}[found["suite"]]
     day, repeat = str(found["when"])[:10], found["repeat"]
     if chinese:
@@ -52,9 +53,11 @@ def table(found: dict[str, Any], *, chinese: bool = False) -> str:
     return "\n".join([*lines, "", end, ""])
 
 
-def _cell(one: dict[str, Any] | None, case: str) -> str:
+def _cell(one: dict[str, Any] | None, case: str, busy: str) -> str:
     if one is None:
         return "-"
     scale, unit, digits = (1e6, "MB", 0) if case.startswith("disk") else (1, "s", 2 if one["median"] < 10 else 1)
     low, middle, high = (f"{one[name] / scale:.{digits}f}" for name in ("low", "median", "high"))
-    return f"{middle} {unit}" + (f" ({low} to {high})" if one["n"] > 1 else "")
+    more = [f"{low} to {high}"] if one["n"] > 1 else []
+    more += [busy.format(one["processors"])] if "processors" in one else []
+    return f"{middle} {unit}" + (f" ({'; '.join(more)})" if more else "")
