@@ -65,8 +65,9 @@ def look(servers: Path) -> str | None:
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
         room = os.statvfs(servers)
         if is_short(room) and is_memory(Path("/proc/self/mounts").read_text(errors="replace"), servers):
-            sizes, files = _du(servers, "-B1"), _du(servers, "--inodes")
-            return to_blame({name: Use(size, files.get(name, 0)) for name, size in sizes.items()}, room)
+            sizes, files, gone = _du(servers, "-B1"), _du(servers, "--inodes"), _gone(servers)
+            uses = {name: Use(size + gone.get(name, 0), files.get(name, 0)) for name, size in sizes.items()}
+            return to_blame(uses, room)
     return None
 
 
@@ -79,6 +80,33 @@ def _du(folder: Path, unit: str) -> dict[str, int]:
     return {name.removeprefix("./"): int(number) for number, _, name in rows if name.startswith("./")}
 
 
+def _gone(servers: Path) -> dict[str, int]:
+    """Bytes of files that have no name any more, and are open, by the folder that they were in."""
+    found: dict[str, dict[int, int]] = {}
+    for pid in _pids():
+        for name in _open(pid):
+            with contextlib.suppress(OSError):
+                file = os.readlink(name)  # noqa: PTH115 (a name of what may be gone)
+                if file.startswith(f"{servers}/") and file.endswith(" (deleted)"):
+                    status = os.stat(name)  # noqa: PTH116
+                    owner = file[len(f"{servers}/") :].partition("/")[0]
+                    found.setdefault(owner, {})[status.st_ino] = status.st_blocks * 512
+    return {owner: sum(sizes.values()) for owner, sizes in found.items()}
+
+
+def _pids() -> list[int]:
+    return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]  # noqa: PTH208 (names only)
+
+
+def _open(pid: int) -> list[str]:
+    """The descriptors of a process, and what it has mapped."""
+    found = []
+    for kind in ("fd", "map_files"):
+        with contextlib.suppress(OSError):
+            found += [entry.path for entry in os.scandir(f"/proc/{pid}/{kind}")]
+    return found
+
+
 def empty(servers: Path, name: str) -> None:
     """Take away what a person has in their folder, and that they can write there, until their next start. Blocks."""
     folder = servers / name
@@ -87,7 +115,7 @@ def empty(servers: Path, name: str) -> None:
         folders.close(folder)
     with contextlib.suppress(KeyError):
         uid = pwd.getpwnam(name).pw_uid
-        for pid in (int(entry) for entry in os.listdir("/proc") if entry.isdigit()):  # noqa: PTH208 (names only)
+        for pid in _pids():
             seen = processes.see(pid)
             # A file that is open takes room also when it has no name any more.
             if seen is not None and processes.uids(pid) == {uid} and _uses(pid, folder):
@@ -96,10 +124,8 @@ def empty(servers: Path, name: str) -> None:
 
 
 def _uses(pid: int, folder: Path) -> bool:
-    with contextlib.suppress(OSError):
-        for entry in os.scandir(f"/proc/{pid}/fd"):
-            with contextlib.suppress(OSError):
-                if Path(os.readlink(entry.path)).is_relative_to(folder):  # noqa: PTH115 (what it was, now deleted)
-                    return True
-        return f" {folder}/" in Path(f"/proc/{pid}/maps").read_text(errors="replace")
+    for name in _open(pid):
+        with contextlib.suppress(OSError):
+            if os.readlink(name).startswith(f"{folder}/"):  # noqa: PTH115 (a name of what may be gone)
+                return True
     return False
