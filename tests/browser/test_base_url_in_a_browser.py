@@ -33,7 +33,7 @@ def test_below_a_path_one_signs_in_and_runs_code_as_anywhere_else(page: Page, si
     sign_in(page, site)
     in_the_lab(page)
     page.locator(".jp-LauncherCard[data-category=Notebook]").first.click()
-    cell = page.locator(".jp-Notebook .jp-CodeCell .cm-content").first
+    cell = page.locator(".jp-Notebook:visible .jp-CodeCell .cm-content").first
     cell.wait_for(timeout=SLOW)
     # Cells that are run before the kernel is connected are dropped by the Lab without a word.
     expect(page.get_by_text("Python 3 | Idle")).to_be_visible(timeout=SLOW)

@@ -57,7 +57,7 @@ def test_a_cell_is_formatted_run_and_shows_its_plot(
 
     # By the buttons: a key goes to what has the focus, and the formatter may take that away once more.
     toolbar.locator("[data-command='notebook:run-cell-and-select-next']").click()
-    outputs = page.locator(".jp-Notebook .jp-OutputArea-output")
+    outputs = page.locator(".jp-Notebook:visible .jp-OutputArea-output")
     plot = outputs.locator("img[src^='data:image/png']")
     expect(plot).to_be_visible(timeout=SLOW)
     assert plot.evaluate("image => image.naturalWidth") > 300
@@ -83,8 +83,8 @@ def test_widgets_that_the_environment_has_are_drawn_in_the_lab(page: Page, site:
     in_the_lab(page)
     open_notebook(page, site, "Widgets.ipynb", WIDGETS)
     wait_until(lambda: text_of_cell(page) == WIDGETS, 30, "the notebook's text", interval=0.2)
-    page.locator(".jp-NotebookPanel-toolbar [data-command='notebook:run-cell-and-select-next']").click()
-    outputs = page.locator(".jp-Notebook .jp-OutputArea-output")
+    page.locator(".jp-NotebookPanel-toolbar:visible [data-command='notebook:run-cell-and-select-next']").click()
+    outputs = page.locator(".jp-Notebook:visible .jp-OutputArea-output")
     expect(outputs.locator(".jupyter-matplotlib canvas").first).to_be_visible(timeout=SLOW)
     expect(outputs.locator(".widget-slider")).to_contain_text("42", timeout=SLOW)
     expect(outputs.filter(has_text=re.compile("Error|Failed to load"))).to_have_count(0)
@@ -155,5 +155,5 @@ def test_nothing_on_the_pages_comes_from_another_site_or_fails(page: Page, site:
     page.on("pageerror", lambda error: errors.append(str(error)))
     sign_in(page, site)
     in_the_lab(page)
-    page.locator(".jp-Launcher, .jp-Notebook").first.wait_for(timeout=SLOW)
+    page.locator(".jp-Launcher:visible, .jp-Notebook:visible").first.wait_for(timeout=SLOW)
     assert (elsewhere, failed, errors) == ([], [], [])

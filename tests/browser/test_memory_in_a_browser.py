@@ -32,7 +32,7 @@ def test_the_reason_is_under_the_cell_and_is_saved_with_the_notebook(page: Page,
     toolbar = page.locator(".jp-NotebookPanel-toolbar")
     run = toolbar.locator("[data-command='notebook:run-cell-and-select-next']")
     run.click()
-    outputs = page.locator(".jp-Notebook .jp-OutputArea-output")
+    outputs = page.locator(".jp-Notebook:visible .jp-OutputArea-output")
     expect(outputs.filter(has_text="Out of memory")).to_be_visible(timeout=SLOW)
     expect(outputs.filter(has_text="its limit is 400 MB")).to_be_visible()
     # JupyterLab's own words.

@@ -56,15 +56,18 @@ def in_the_lab(page: Page) -> None:
 def open_notebook(page: Page, site: Site, name: str, *cells: str) -> None:
     """Put a notebook into alice's home, and open it."""
     site.machine.write(f"/home/alice/{name}", notebook(*cells), owner="alice")
-    page.goto(f"{site.url}user/alice/lab/tree/{name}")
+    # The Lab brings back what was open the last time, and what is run there may be lost.
+    page.goto(f"{site.url}user/alice/lab/tree/{name}?reset")
     in_the_lab(page)
-    page.locator(".jp-Notebook .jp-CodeCell .cm-content").first.wait_for(timeout=SLOW)
+    page.locator(".jp-Notebook:visible .jp-CodeCell .cm-content").first.wait_for(timeout=SLOW)
     # What is run before the browser is connected with the kernel is lost, without a word; the toolbar's indicator is
     # idle even before there is a kernel.
     expect(page.get_by_text("Python 3 | Idle")).to_be_visible(timeout=SLOW)
 
 
 def text_of_cell(page: Page, number: int = 0) -> str:
-    """What is in the editor, line by line; CodeMirror draws each line as an element."""
-    lines = page.locator(".jp-Notebook .jp-CodeCell").nth(number).locator(".cm-line").all_text_contents()
+    """What is in the editor, line by line; CodeMirror draws each line as an element. Of the notebook that is seen: the
+    Lab brings back those of before, behind it.
+    """
+    lines = page.locator(".jp-Notebook:visible .jp-CodeCell").nth(number).locator(".cm-line").all_text_contents()
     return "\n".join(lines)
