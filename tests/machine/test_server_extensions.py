@@ -210,6 +210,8 @@ def test_an_extension_that_leaves_a_thread_does_not_keep_servers_from_starting(s
 
 def test_an_extension_that_works_comes_with_the_next_start_and_goes_again(site, alice):
     first = state(site)
+    # Without a number it would be the one that was made before this, whether or not anybody liked it.
+    number = {one["name"]: one["number"] for one in ask(site, "env", "list")["environments"]}["server"]
     alice.start_kernel()
     alice.run("mine = 41")
     found = ask(site, "env", "add", "server", local("good_one"), local("newlab"))
@@ -232,7 +234,7 @@ def test_an_extension_that_works_comes_with_the_next_start_and_goes_again(site, 
     now = site.machine.run(["readlink", "-f", f"{SERVER}/current"]).stdout.strip()
     wait_until(lambda: nursery_of(site, now), 60, lambda: site.logs(30))
     assert planned(site) == {}
-    back = ask(site, "env", "rollback", "server")
+    back = ask(site, "env", "rollback", "server", str(number))
     assert {one["name"] for one in back["packages"]} == {"good-one", "newlab"}
     assert state(site)[0] == first[0] and "good_one" not in site.machine.read(CONFIG_FILE)
     alice.stop_server()
