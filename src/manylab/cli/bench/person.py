@@ -206,8 +206,21 @@ class Channel:
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse[bool], name: str) -> None:
         self._socket, self._name, self._session = socket, name, uuid.uuid4().hex
+        self._heard: asyncio.Queue[Any] = asyncio.Queue()
+        # All the time, as a browser: a server's pings are answered while one listens, and after a minute without an
+        # answer it takes the browser for gone.
+        self._listening = asyncio.create_task(self._listen())
+
+    async def _listen(self) -> None:
+        while True:
+            received = await self._socket.receive()
+            self._heard.put_nowait(received)
+            if received.type is not aiohttp.WSMsgType.TEXT:
+                return
 
     async def close(self) -> None:
+        self._listening.cancel()
+        await asyncio.gather(self._listening, return_exceptions=True)
         await self._socket.close()
 
     async def run(self, code: str) -> str:
@@ -230,8 +243,9 @@ class Channel:
         await self._socket.send_str(json.dumps(question))
         printed, replied, waiting = "", False, idle
         while not replied or waiting:
-            received = await self._socket.receive()
+            received = await self._heard.get()
             if received.type is not aiohttp.WSMsgType.TEXT:
+                self._heard.put_nowait(received)  # whoever asks next is told the same
                 raise Failed(f"the kernel's channel closed ({received.type.name})")
             answer = json.loads(received.data)
             if answer["parent_header"].get("msg_id") != message:
