@@ -12,7 +12,7 @@ from manylab.lab import sentences
 
 
 class NewerServer(CheckForUpdateABC):  # type: ignore[misc,unused-ignore]
-    """Where JupyterLab would ask pypi.org for its own next version: what would start here if one started now.
+    """Where JupyterLab would ask the public package index for a newer one: what would start here if one started now.
 
     The Lab asks when a page is opened, and shows what is said as a notification, once.
     """

@@ -17,10 +17,12 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlsplit, urlunsplit
 from urllib.request import HTTPSHandler, OpenerDirector, ProxyHandler, build_opener
 
+from pip._internal.models.index import PyPI
+
 from manylab.base.errors import AdvisoriesUnavailable
 
-# Where a site with no index of its own gets its packages from, as pip and uv know it.
-_PUBLIC = ("https", "pypi.org", "/simple", "", "")
+# Where a site with no index of its own gets its packages from.
+_PUBLIC = urlsplit(PyPI.simple_url)
 _TIMEOUT = 15.0
 _AT_ONCE = 8
 # Seconds after which an answer has to have brought so many bytes a second.
