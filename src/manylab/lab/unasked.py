@@ -31,8 +31,7 @@ class KnownEvents:
 
 def parse_command_line(self: Any, argv: Any = None) -> None:
     """In place of traitlets' own: an empty command line says nothing. To hear that from argparse, which is told of all
-    settings of all classes for it, takes a fifth of a server's start, for its four
-    applications.
+    settings of all classes for it, takes a fifth of a server's start, for its four applications.
     """
     if argv is None or len(argv):
         _parse_command_line(self, argv)
