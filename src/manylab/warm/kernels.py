@@ -19,6 +19,7 @@ from typing import Any, Final
 from manylab.warm import (
     appearance,
     askers,
+    dash_f,
     hidden,
     history,
     identity,
@@ -71,6 +72,7 @@ class _Ready:
         self.path: list[str] = []
         self.seeds = renewal.Seeds()
         self.folders: dict[str, frozenset[str]] = {}
+        self.command_line = dash_f.Known()
 
 
 _ready: Final = _Ready()
@@ -90,6 +92,7 @@ def prepare(modules: list[str]) -> None:
             importlib.import_module("ipykernel.kernelapp")
             identity.library_signals.update(process.caught_in_c())
             scene = traces.Scene()
+            _ready.command_line.learn()
             with streams.Standing(), askers.Askers(recorder.loading) as asking:
                 for name in (*_LATE, *modules, *(each for module in modules for each in _WHEN_USED.get(module, ()))):
                     _import(name, said=name in modules)
@@ -202,6 +205,7 @@ def become(request: dict[str, Any], descriptors: list[int], connection: socket.s
     _ready.seeds.renew()
     appearance.command_line(argv, environ)
     _ready.hidden.use()
+    _ready.command_line.use()
     _agree(wire.Conversation(connection))
     _say_when_listening(connection)
     takeover.become(argv, _ready.path)
