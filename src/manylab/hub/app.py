@@ -51,7 +51,9 @@ class ManylabHub(JupyterHub):  # type: ignore[misc]
 
     def init_db(self) -> None:
         database.keep_a_log()
+        database.fetch_what_is_missing()
         super().init_db()
+        database.ask_no_file(self.db.get_bind())
 
     def init_handlers(self) -> None:
         super().init_handlers()
