@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,14 @@ class ManylabHub(JupyterHub):  # type: ignore[misc]
         database.fetch_what_is_missing()
         super().init_db()
         database.ask_no_file(self.db.get_bind())
+
+    def init_logging(self) -> None:
+        super().init_logging()
+        # traitlets lets every record through to the handlers, which drop what is below the log level: for each person
+        # who signs in, 50 that nobody reads.
+        quietest = min((handler.level for handler in self.log.handlers), default=0)
+        for name in (self.log.name, "tornado", "oauthlib"):
+            logging.getLogger(name).setLevel(max(self.log.level, quietest))
 
     def init_handlers(self) -> None:
         super().init_handlers()
