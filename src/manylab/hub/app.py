@@ -12,7 +12,7 @@ from typing import Any
 from jupyterhub.apihandlers.auth import OAuthAuthorizeHandler
 from jupyterhub.app import JupyterHub
 
-from manylab.hub import database, settings
+from manylab.hub import clients, database, settings
 from manylab.hub.doors import Doors
 from manylab.hub.members import MembersWatch
 from manylab.hub.proxy import SocketProxy
@@ -63,6 +63,10 @@ class ManylabHub(JupyterHub):  # type: ignore[misc]
         quietest = min((handler.level for handler in self.log.handlers), default=0)
         for name in (self.log.name, "tornado", "oauthlib"):
             logging.getLogger(name).setLevel(max(self.log.level, quietest))
+
+    def init_oauth(self) -> None:
+        clients.hash_generated_once()
+        super().init_oauth()
 
     def init_handlers(self) -> None:
         super().init_handlers()
