@@ -32,7 +32,9 @@ def test_a_token_that_the_hub_has_made_is_hashed_once_and_still_opens(provider):
     assert not utils.compare_token(kept, utils.new_token())
 
 
-@pytest.mark.parametrize("secret", ["tiger", "0" * 32, "a1" * 16, "A" * 32, utils.new_token().upper(), "x" * 64])
+@pytest.mark.parametrize(
+    "secret", ["tiger", "0" * 32, "a1" * 16, "A" * 32, "2B6AD2AA52F84B5AB5B96091B36C3191", "x" * 64]
+)
 def test_a_secret_that_somebody_may_have_thought_of_is_hashed_as_ever(provider, secret):
     kept = provider.hash_token(secret)
     assert rounds(kept) == 16384
