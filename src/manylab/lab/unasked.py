@@ -77,6 +77,9 @@ class KnownYaml:
         self._real = real
         self._known: dict[str, bytes] = {}
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
     def loads(self, text: Any) -> Any:
         """As the real one; raises what it raises."""
         if not isinstance(text, str):
