@@ -5,7 +5,7 @@ import sqlite3
 import pytest
 
 pytest.importorskip("sqlalchemy")
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, event, text
 
 from manylab.hub import database
 
@@ -36,3 +36,68 @@ def test_what_a_killed_hub_left_in_the_log_is_in_the_file_that_is_copied(tmp_pat
         assert copy.execute("SELECT name FROM people").fetchall() == [("alice",)]
     killed.dispose()
     again.dispose()
+
+
+@pytest.fixture
+def hub_database(tmp_path):
+    """A session of JupyterHub's own, with alice in it, and the statements that it sends."""
+    orm, roles = pytest.importorskip("jupyterhub.orm"), pytest.importorskip("jupyterhub.roles")
+    database.keep_a_log()
+    database.fetch_what_is_missing()
+    session = orm.new_session_factory(f"sqlite:///{tmp_path}/hub.sqlite")()
+    for role in roles.get_default_roles():
+        roles.create_role(session, role)
+    alice = orm.User(name="alice")
+    session.add(alice)
+    roles.assign_default_roles(session, entity=alice)
+    session.commit()
+    said = []
+
+    def listen(_connection, _cursor, statement, *_more):
+        said.append(" ".join(statement.split()))
+
+    event.listen(session.get_bind(), "before_cursor_execute", listen)
+    yield orm, session, said
+    session.close()
+    session.get_bind().dispose()
+
+
+def test_who_is_known_is_looked_up_in_one_statement(hub_database):
+    orm, session, said = hub_database
+    alice = orm.User.find(session, "alice")
+    said.clear()
+    assert orm.User.find(session, "alice") is alice
+    assert [statement.partition(" WHERE ")[0].rpartition(" ")[2] for statement in said] == ["users"]
+    assert [role.name for role in alice.roles] == ["user"]
+
+
+def test_who_is_new_comes_with_roles_groups_and_shares(hub_database):
+    orm, session, said = hub_database
+    session.expunge_all()
+    said.clear()
+    alice = orm.User.find(session, "alice")
+    fetched = len(said)
+    assert fetched >= 4
+    assert ([role.name for role in alice.roles], alice.groups, alice.shared_with_me) == (["user"], [], [])
+    assert len(said) == fetched
+
+
+def test_what_was_expired_is_fetched_again(hub_database):
+    orm, session, _said = hub_database
+    alice = orm.User.find(session, "alice")
+    with session.get_bind().begin() as other:
+        other.execute(text("DELETE FROM user_role_map"))
+    session.expire(alice, ["roles"])
+    assert orm.User.find(session, "alice").roles == []
+
+
+def test_a_file_is_not_asked_whether_it_is_still_there(hub_database):
+    orm, session, said = hub_database
+    session.commit()
+    orm.User.find(session, "alice")
+    assert "SELECT 1" in said
+    database.ask_no_file(session.get_bind())
+    session.commit()
+    said.clear()
+    orm.User.find(session, "alice")
+    assert "SELECT 1" not in said

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import types
 import warnings
+from types import SimpleNamespace
 
 import pytest
 from jsonschema import ValidationError
+from jupyter_events import schema as events
 from jupyter_events import validators
-from traitlets import Unicode
-from traitlets.config import Application
+from traitlets import HasTraits, Unicode
+from traitlets.config import Application, Config
 
 from manylab.lab import unasked
 
@@ -61,3 +64,64 @@ def test_a_schema_that_is_mended_warns_each_time():
             warnings.simplefilter("always")
             ours({**GOOD, "version": 1})
         assert len(said) == 1
+
+
+class More(App):
+    size = Unicode("small", config=True)
+    weight = Unicode("light")
+
+
+def known_traits(monkeypatch) -> list[type]:
+    """Puts KnownSettings in place; the classes whose traits were really looked at."""
+    real = HasTraits.traits
+    looked: list[type] = []
+
+    def traits(instance, **metadata):
+        looked.append(type(instance))
+        return real(instance, **metadata)
+
+    monkeypatch.setattr(HasTraits, "traits", unasked.KnownSettings(traits))
+    return looked
+
+
+def test_a_class_has_the_settings_that_it_has(monkeypatch):
+    theirs = [cls().traits(config=True) for cls in (App, More, App)]
+    looked = known_traits(monkeypatch)
+    assert [cls().traits(config=True) for cls in (App, More, App)] == theirs
+    assert "weight" in More().traits() and "weight" not in More().traits(config=True)
+    More().traits(config=True).clear()
+    assert More().traits(config=True) == theirs[1]
+    assert looked.count(App) == 1
+
+
+def test_an_object_that_is_given_a_setting_has_it(monkeypatch):
+    known_traits(monkeypatch)
+    app = App()
+    app.traits(config=True)
+    app.add_traits(taste=Unicode("sweet").tag(config=True))
+    assert "taste" in app.traits(config=True)
+    assert "taste" not in App().traits(config=True)
+    app.update_config(Config({"App": {"taste": "sour"}}))
+    assert app.taste == "sour"
+
+
+def test_yaml_is_read_once_and_each_answer_is_its_own(tmp_path):
+    real = events.yaml if isinstance(events.yaml, types.ModuleType) else events.yaml._real
+    read = []
+
+    def loads(text):
+        read.append(text)
+        return real.loads(text)
+
+    known = unasked.KnownYaml(SimpleNamespace(loads=loads))
+    file = tmp_path / "schema.yaml"
+    file.write_text("title: One\nproperties:\n  day: {type: string}\n")
+    for _ in range(3):
+        said = known.load(file)
+        assert said == real.load(file)
+        said["properties"].clear()
+    assert len(read) == 1
+    dated = "day: 2026-11-26\n"
+    assert known.loads(dated) == known.loads(dated) == real.loads(dated)
+    with pytest.raises(Exception, match="while parsing"):
+        known.loads("a: [")

@@ -26,6 +26,7 @@ NARROW = {
             "manylab.warm",
             "manylab.lab",
             "jupyterlab",
+            "jinja2",
             "jupyter_server",
             "jupyterhub",
             "jupyter_client",

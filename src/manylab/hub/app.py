@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from jupyterhub.apihandlers.auth import OAuthAuthorizeHandler
 from jupyterhub.app import JupyterHub
 
-from manylab.hub import database, settings
+from manylab.hub import clients, database, settings
 from manylab.hub.doors import Doors
 from manylab.hub.members import MembersWatch
 from manylab.hub.proxy import SocketProxy
@@ -51,7 +52,21 @@ class ManylabHub(JupyterHub):  # type: ignore[misc]
 
     def init_db(self) -> None:
         database.keep_a_log()
+        database.fetch_what_is_missing()
         super().init_db()
+        database.ask_no_file(self.db.get_bind())
+
+    def init_logging(self) -> None:
+        super().init_logging()
+        # traitlets lets every record through to the handlers, which drop what is below the log level: for each person
+        # who signs in, 50 that nobody reads.
+        quietest = min((handler.level for handler in self.log.handlers), default=0)
+        for name in (self.log.name, "tornado", "oauthlib"):
+            logging.getLogger(name).setLevel(max(self.log.level, quietest))
+
+    def init_oauth(self) -> None:
+        clients.hash_generated_once()
+        super().init_oauth()
 
     def init_handlers(self) -> None:
         super().init_handlers()

@@ -8,7 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from jupyter_server.extension import application
 from jupyterlab_server import settings_utils  # type: ignore[import-not-found,unused-ignore]
+
+from manylab.lab import parsed
 
 
 class KnownSchemas:
@@ -61,6 +64,7 @@ def use() -> None:
     """Put the shortcuts in place, also in what was imported since the last time."""
     _use_entry_points()
     _use_schemas()
+    _use_files()
 
 
 def _use_entry_points() -> None:
@@ -81,3 +85,16 @@ def _use_schemas() -> None:
         print("jupyterlab_server has changed: settings are examined in every server", file=sys.stderr)
         return
     settings_utils.Validator = KnownSchemas(real)
+
+
+def _use_files() -> None:
+    real = getattr(settings_utils, "_get_schema", None)
+    if real is None:
+        print("jupyterlab_server has changed: schemas are read in every server", file=sys.stderr)
+    elif not isinstance(real, parsed.KnownSchemaFiles):
+        settings_utils._get_schema = parsed.KnownSchemaFiles(real)
+    environment = getattr(application, "Environment", None)
+    if environment is None:
+        print("jupyter_server has changed: templates are compiled in every server", file=sys.stderr)
+    elif not isinstance(environment, parsed.KnowingEnvironment):
+        application.Environment = parsed.KnowingEnvironment(environment)
