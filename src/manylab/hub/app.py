@@ -52,6 +52,7 @@ class ManylabHub(JupyterHub):  # type: ignore[misc]
     def init_db(self) -> None:
         database.keep_a_log()
         super().init_db()
+        database.keep_room(self.db)
 
     def init_handlers(self) -> None:
         super().init_handlers()
