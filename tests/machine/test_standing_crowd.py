@@ -168,7 +168,7 @@ def test_everybody_has_every_server_they_asked_for(site, people, part, capsys):
         wait_until(lambda: len(servers(site)) >= 3, 60, site.logs)
         there, victim = len(servers(site)), pid_of(site, part)
         site.machine.run(f"kill -KILL {victim}")
-        crowd.wait(150, lambda: site.logs(200))
+        crowd.wait(300, lambda: site.logs(200))
     took = time.monotonic() - began
     found = {(one["user"], one["server"]): one["pid"] for one in ask(site, "status")["servers"]}
     assert set(found) == ALL
