@@ -16,6 +16,8 @@ from support.site import Site
 # Where a site keeps things, without what it remembers while it runs.
 FOLDERS = ("/etc", "/opt/manylab", "/var/lib/manylab", "/usr/local")
 
+EVERYWHERE = os.environ.get("MANYLAB_EVERYWHERE") == "1"
+
 
 def in_memory(suite: str, init: Init = "none", **more: Any) -> Machine:
     """The usual machine of a Site with its disk in memory: quick to write to and to throw away."""
@@ -85,6 +87,6 @@ def leftovers(machine: Machine) -> list[str]:
 
 def everywhere(*usual: tuple[str, Init]) -> list[tuple[str, Init]]:
     """Where a test runs: on these machines; with MANYLAB_EVERYWHERE=1 on both Debians with each kind of PID 1."""
-    if os.environ.get("MANYLAB_EVERYWHERE") != "1":
+    if not EVERYWHERE:
         return list(usual)
     return [(suite, init) for suite in SUITES for init in INITS]
