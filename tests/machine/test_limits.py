@@ -16,7 +16,7 @@ import pytest
 from harness import wait_until
 
 from support.client import Client, sentence_of
-from support.looking import ask, in_memory
+from support.looking import ask, everywhere, in_memory
 from support.site import Site
 
 PASSWORD = "wonderland 1865"
@@ -59,9 +59,10 @@ except OSError as error:
 LANGUAGE = "lab/api/settings/@jupyterlab/translation-extension:plugin"
 
 
-@pytest.fixture(
-    scope="module", params=[("bookworm", "none"), ("bookworm", "systemd"), ("trixie", "systemd")], ids="-".join
-)
+USUAL = (("bookworm", "none"), ("bookworm", "systemd"), ("trixie", "systemd"))
+
+
+@pytest.fixture(scope="module", params=everywhere(*USUAL), ids="-".join)
 def site(request) -> Iterator[Site]:
     """A running site with three people and small limits."""
     suite, init = request.param

@@ -12,10 +12,10 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from harness import Init, wait_until
+from harness import wait_until
 
 from support.client import Client
-from support.looking import ask, in_memory
+from support.looking import ask, everywhere, in_memory
 from support.site import Site
 
 PASSWORD = "wonderland 1865"
@@ -26,11 +26,11 @@ NURSERIES = 2  # for servers, and for the kernels of the one environment
 SUPERVISOR = "/run/manylab/supervisor/supervisor.json"
 
 
-@pytest.fixture(scope="module", params=["none", "systemd"])
+@pytest.fixture(scope="module", params=everywhere(("bookworm", "none"), ("bookworm", "systemd")), ids="-".join)
 def site(request) -> Iterator[Site]:
     """Installed as a service: by /etc/init.d where there is no init system at all, and by systemd."""
-    init: Init = request.param
-    with Site("bookworm", machine=in_memory("bookworm", init)) as one:
+    suite, init = request.param
+    with Site(suite, init, machine=in_memory(suite, init)) as one:
         one.install()
         for name in ("alice", "bob"):
             one.add_user(name, PASSWORD)

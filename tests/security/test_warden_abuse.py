@@ -32,8 +32,9 @@ def site():
     made.up()
     pid = made.process.pid
     yield made
-    assert made.process.pid == pid and made.process.poll() is None, "the warden died"
+    lives = made.process.pid == pid and made.process.poll() is None
     made.close()
+    assert lives, "the warden died"
 
 
 def connect(site: Site, timeout: float = 10.0) -> socket.socket:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import threading
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from manylab.system import warden_client as client
-from support.warden_site import PEOPLE, READY, WEB, Site, runs, until
+from support.warden_site import HUB, PEOPLE, READY, WEB, Site, acting_as, runs, until
 
 ALICE = PEOPLE["mlt-alice"]
 
@@ -99,6 +100,38 @@ def test_starting_a_running_server_gives_the_same_server(site):
         ("mlt-alice", ""),
         ("mlt-alice", "second"),
     ]
+
+
+LATE = f"""
+import json, os, time
+new = os.environ["HOME"] + "/report.new"
+open(new, "w").write(json.dumps({{"pid": os.getpid(), "env": dict(os.environ)}}))
+os.rename(new, os.environ["HOME"] + "/report.json")
+time.sleep(1)
+{READY}
+time.sleep(1000)
+"""
+
+
+def test_a_server_whose_asker_is_gone_is_ended_and_the_next_start_is_a_new_one(site):
+    """As when the hub is killed: nobody has the answer, and the next hub makes another token."""
+    site.serve(LATE)
+    (site.home / "mlt-alice/report.json").unlink(missing_ok=True)
+    try:
+        question = {"do": "start", "user": "mlt-alice", "server": "", "env": {"JUPYTERHUB_API_TOKEN": "first"}}
+        with socket.socket(socket.AF_UNIX) as hub:
+            with acting_as(HUB):
+                hub.connect(str(site.socket))
+            hub.sendall(json.dumps(question).encode() + b"\n")
+            first = site.report("mlt-alice")
+        answer = site.start("mlt-alice", JUPYTERHUB_API_TOKEN="second")
+        second = site.report("mlt-alice")
+        assert (first["env"]["JUPYTERHUB_API_TOKEN"], second["env"]["JUPYTERHUB_API_TOKEN"]) == ("first", "second")
+        assert answer["pid"] == second["pid"] != first["pid"]
+        assert not runs(first["pid"])
+        assert [one["pid"] for one in site.ask("list")["servers"]] == [second["pid"]]
+    finally:
+        site.serve(None)
 
 
 def test_stopping_ends_everything_that_the_server_started_even_what_was_orphaned(site):

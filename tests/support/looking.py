@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Collection
 from typing import Any
 
-from harness import Completed, Init, Machine
+from harness import INITS, SUITES, Completed, Init, Machine
 
 from support.build import site_root
 from support.site import Site
 
 # Where a site keeps things, without what it remembers while it runs.
 FOLDERS = ("/etc", "/opt/manylab", "/var/lib/manylab", "/usr/local")
+
+EVERYWHERE = os.environ.get("MANYLAB_EVERYWHERE") == "1"
 
 
 def in_memory(suite: str, init: Init = "none", **more: Any) -> Machine:
@@ -80,3 +83,10 @@ def leftovers(machine: Machine) -> list[str]:
     )
     new = "ls -d /var/lib/manylab/generations/.new 2>/dev/null || true"
     return machine.run(f"{half}; {unmarked}; {new}").stdout.splitlines()
+
+
+def everywhere(*usual: tuple[str, Init]) -> list[tuple[str, Init]]:
+    """Where a test runs: on these machines; with MANYLAB_EVERYWHERE=1 on both Debians with each kind of PID 1."""
+    if not EVERYWHERE:
+        return list(usual)
+    return [(suite, init) for suite in SUITES for init in INITS]

@@ -208,12 +208,19 @@ class Site:
     def up(self, **changes: object) -> None:
         path = self.write_settings(**changes)
         with self.log.open("ab") as log:
-            argv = self.inside(self.python, "-I", "-m", "manylab.warden", path)
+            # It ends with whoever runs the tests, however they end.
+            bound = ("setpriv", "--pdeathsig", "KILL", "--")
+            argv = self.inside(*bound, self.python, "-I", "-m", "manylab.warden", path)
             self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/")
-        until(lambda: self._answers() or self.process.poll() is not None)
-        assert self.process.poll() is None, self.log.read_text()
-        if self.warm and changes.get("nurseries") != []:
-            until((self.root / "run/nursery/server.sock").exists, 30.0)
+        try:
+            until(lambda: self._answers() or self.process.poll() is not None)
+            assert self.process.poll() is None, self.log.read_text()
+            if self.warm and changes.get("nurseries") != []:
+                until((self.root / "run/nursery/server.sock").exists, 30.0)
+        except BaseException:  # a fixture that fails here closes nothing
+            self.process.kill()
+            self.process.wait()
+            raise
 
     def _answers(self) -> bool:
         with contextlib.suppress(Exception):
@@ -258,4 +265,6 @@ class Site:
             assert "unexpected" not in self.log.read_text()
             assert PASSWORD not in self.log.read_text()
         finally:
+            if self.process is not None and self.process.poll() is None:  # it did not answer, or did not end
+                self.down(9)
             shutil.rmtree(self.root)

@@ -6,6 +6,8 @@ import pytest
 
 pytest.importorskip("sqlalchemy")
 from sqlalchemy import create_engine, event, text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
 from manylab.hub import database
 
@@ -101,3 +103,49 @@ def test_a_file_is_not_asked_whether_it_is_still_there(hub_database):
     said.clear()
     orm.User.find(session, "alice")
     assert "SELECT 1" not in said
+
+
+@pytest.fixture
+def session(tmp_path):
+    """The hub's one connection, to a database with a table."""
+    database.keep_a_log()
+    engine = create_engine(f"sqlite:///{tmp_path}/hub.sqlite")
+    with Session(engine) as made:
+        made.execute(text("CREATE TABLE people (name TEXT, notes TEXT)"))
+        made.commit()
+        yield made
+    engine.dispose()
+
+
+def write(session: Session) -> None:
+    session.execute(text("INSERT INTO people VALUES ('alice', :notes)"), {"notes": "x" * 3000})
+    session.commit()
+
+
+def test_there_is_room_in_the_files_for_a_day_on_which_the_disk_is_full(session, tmp_path):
+    files = [tmp_path / "hub.sqlite", tmp_path / "hub.sqlite-wal"]
+    database.keep_room(session)
+    sizes = [file.stat().st_size for file in files]
+    assert min(sizes) >= database.ROOM
+    # As on a full disk: no page more than there is. Most of it is written more than once, as tokens come and go.
+    session.execute(text(f"PRAGMA max_page_count = {sizes[0] // 4096}"))
+    for number in range(3000):
+        write(session)
+        if number % 1000 == 999:
+            session.execute(text("DELETE FROM people"))
+            session.commit()
+    assert [file.stat().st_size for file in files] == sizes
+    database.keep_room(session)
+    assert [file.stat().st_size for file in files] == sizes
+
+
+def test_without_room_people_read_that_the_disk_is_full_and_the_hub_starts_all_the_same(session, tmp_path):
+    pages = (tmp_path / "hub.sqlite").stat().st_size // 4096
+    session.execute(text(f"PRAGMA max_page_count = {max(1, pages)}"))
+    database.keep_room(session)
+    with pytest.raises(OperationalError) as caught:
+        for _ in range(10):
+            write(session)
+    session.rollback()
+    assert "disk of this machine is full" in caught.value.jupyterhub_message
+    assert session.execute(text("SELECT count(*) FROM sqlite_master WHERE name = 'manylab_room'")).scalar() == 0

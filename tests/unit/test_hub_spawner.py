@@ -93,6 +93,18 @@ def test_a_server_that_the_hub_forgot_is_ended_before_another_is_started(warden,
     assert [question["do"] for question in warden.asked] == ["status", "stop", "start"]
 
 
+def test_a_start_waits_for_a_warden_that_is_being_restarted_and_begins_anew(warden, monkeypatch):
+    monkeypatch.setattr(WardenSpawner, "get_env", lambda self: {})
+    monkeypatch.setattr(module.asyncio, "sleep", lambda seconds: original(0))
+    running = {"ok": True, "state": "running", "pid": 4, "exit": None}
+    refused = {"ok": False, "reason": "no-home", "message": ""}
+    # It ended while it started the server; so did the next one before it could be asked. The third has adopted it.
+    warden.answers = [UNKNOWN, None, None, running, {"ok": True, "was": "running"}, refused]
+    with pytest.raises(StartRefused, match="home"):
+        asyncio.run(spawner().start())
+    assert [question["do"] for question in warden.asked] == ["status", "start", "status", "status", "stop", "start"]
+
+
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
@@ -104,6 +116,7 @@ def test_a_server_that_the_hub_forgot_is_ended_before_another_is_started(warden,
 )
 def test_a_start_that_fails_says_so_in_both_languages_and_hides_the_details(warden, monkeypatch, answer, words):
     monkeypatch.setattr(WardenSpawner, "get_env", lambda self: {})
+    monkeypatch.setattr(module, "START_TRIES", 1)
     warden.answers = [UNKNOWN, answer]
     with pytest.raises(StartRefused) as caught:
         asyncio.run(spawner().start())

@@ -1,4 +1,6 @@
-"""JupyterHub, which beside its own work watches the proxy and who is a member, and says who opens whose server."""
+"""JupyterHub, which beside its own work watches the proxy, who is a member, and servers that nobody knows any more, and
+says who opens whose server.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +16,7 @@ from jupyterhub.app import JupyterHub
 
 from manylab.hub import clients, database, settings
 from manylab.hub.doors import Doors
+from manylab.hub.forgotten import ForgottenServers
 from manylab.hub.members import MembersWatch
 from manylab.hub.proxy import SocketProxy
 
@@ -55,6 +58,7 @@ class ManylabHub(JupyterHub):  # type: ignore[misc]
         database.fetch_what_is_missing()
         super().init_db()
         database.ask_no_file(self.db.get_bind())
+        database.keep_room(self.db)
 
     def init_logging(self) -> None:
         super().init_logging()
@@ -87,6 +91,8 @@ class ManylabHub(JupyterHub):  # type: ignore[misc]
         site = settings.read(Path(os.environ["MANYLAB_HUB_JSON"]))
         watch = MembersWatch(self, self.authenticator.members, site.members_check)
         tasks.append(asyncio.create_task(watch.watch()))
+        forgotten = ForgottenServers(self, str(site.layout["warden_socket"]))
+        tasks.append(asyncio.create_task(forgotten.watch()))
         self._tasks = tuple(tasks)
         # The collector takes a seventh of the hub's CPU when many come at once, nearly all of it for looking at modules
         # and tables that are there for good.

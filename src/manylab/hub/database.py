@@ -5,6 +5,10 @@ A person who signs in and starts a server makes a dozen commits. By SQLite's own
 or four times (a journal file is made, synced and removed), and while the hub waits nobody else is served. With a
 write-ahead log nothing waits; after a power failure the database is whole and lacks, at most, its last moments, when
 every server it could know of is gone as well (sqlite.org/wal.html, sqlite.org/pragma.html#pragma_synchronous).
+
+A disk that people have filled must not end their sessions: JupyterHub takes somebody whose last activity it cannot
+write down for a stranger, and a server whose end it cannot write down stays "pending stop". So there is room in the
+files beforehand.
 """
 
 from __future__ import annotations
@@ -12,17 +16,24 @@ from __future__ import annotations
 import functools
 import sqlite3
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import strategies
+
+from manylab.hub import sentences
+
+# Bytes in the database and as many in its log, written and free. The log is begun anew after 4 MB (SQLite's own 1000
+# pages), so it never needs more; in the database that is some ten thousand tokens.
+ROOM: Final = 6 << 20
 
 
 def keep_a_log() -> None:
     """For every database this process opens from now on. Others than SQLite are left alone."""
     if not event.contains(Engine, "connect", _connected):
         event.listen(Engine, "connect", _connected)
+        event.listen(Engine, "handle_error", _failed)
 
 
 def _connected(connection: Any, _record: Any) -> None:
@@ -69,3 +80,27 @@ def ask_no_file(engine: Any) -> None:
     for listener in tuple(engine.dispatch.engine_connect):
         if getattr(listener, "__qualname__", "").startswith("register_ping_connection."):
             event.remove(engine, "engine_connect", listener)
+
+
+def keep_room(session: Any) -> None:
+    """Fill the log and the database, and free that again inside of them. Does what it can: the disk may be full now."""
+    connection = session.connection().connection.driver_connection
+    if not isinstance(connection, sqlite3.Connection):
+        return
+    try:
+        connection.execute("CREATE TABLE IF NOT EXISTS manylab_room (zeros BLOB)").close()
+        connection.execute("INSERT INTO manylab_room VALUES (zeroblob(?))", (ROOM,)).close()
+        connection.commit()
+        # From the log into the database; the log keeps its size.
+        connection.execute("PRAGMA wal_checkpoint(RESTART)").close()
+        connection.execute("DROP TABLE manylab_room").close()
+        connection.commit()
+    except sqlite3.Error:
+        connection.rollback()
+
+
+def _failed(context: Any) -> None:
+    """What people read on the page of this error, where JupyterHub would say "Internal Server Error"."""
+    full = isinstance(context.original_exception, sqlite3.Error) and "disk is full" in str(context.original_exception)
+    if full and context.sqlalchemy_exception is not None:
+        context.sqlalchemy_exception.jupyterhub_message = sentences.both("machine-full")

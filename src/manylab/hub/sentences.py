@@ -39,6 +39,11 @@ _SENTENCES: dict[str, tuple[str, str]] = {
         "The disk (or your share of it) is full, so your server cannot start. Delete files over SSH, or ask for help.",
         "磁盘空间(或您的配额)已满,服务器无法启动。请通过 SSH 删除一些文件,或联系管理员。",
     ),
+    "machine-full": (
+        "The disk of this machine is full, so this cannot be done now. Delete files if you can; if it stays so, tell "
+        "whoever runs this site.",
+        "本机磁盘空间已满,暂时无法执行此操作。请尽量删除一些文件;如仍不行,请联系管理员。",
+    ),
     "start-failed": (
         "Your server could not be started. Try again; if it stays so, tell whoever runs this site.",
         "您的服务器无法启动,请重试;如仍不行,请联系管理员。",

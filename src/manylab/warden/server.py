@@ -24,6 +24,7 @@ from manylab.warden.nurseries import Nurseries
 from manylab.warden.registry import Registry
 from manylab.warden.servers import Servers
 from manylab.warden.settings import Settings
+from manylab.warden.starts import GivenUp
 from manylab.warm import wire
 
 log = logging.getLogger("manylab.warden")
@@ -69,12 +70,12 @@ class Warden:
         self.nurseries.keep(self.settings)
         return self.settings
 
-    async def answer(self, message: Message) -> dict[str, Any]:
-        """What the message asks for; raises Refusal."""
+    async def answer(self, message: Message, given_up: GivenUp) -> dict[str, Any]:
+        """What the message asks for; raises Refusal. given_up: whether nobody waits for the answer any more."""
         if isinstance(message, Authenticate):
             return messages.done(user=await self._sign_in(message))
         if isinstance(message, Start):
-            entry = await self.servers.start(message, self.fresh())
+            entry = await self.servers.start(message, self.fresh(), given_up)
             return messages.done(pid=entry.pid, socket=entry.socket)
         if isinstance(message, Stop):
             return messages.done(was=await self.servers.stop((message.user, message.server), message.now))
@@ -139,7 +140,13 @@ class Warden:
             raise Refusal("forbidden", "only the hub may ask")
         if self._serving[peer.uid] > _AT_ONCE:
             raise Refusal("busy", "too many questions at once; ask again")
-        return await self.answer(messages.parse(await _question(reader)))
+        message = messages.parse(await _question(reader))
+        # Whoever asks says nothing more: what comes is the end of the connection.
+        gone = asyncio.ensure_future(_end_of(reader))
+        try:
+            return await self.answer(message, gone.done)
+        finally:
+            gone.cancel()
 
     async def _place(self, peer: wire.Peer, reader: asyncio.StreamReader) -> dict[str, Any]:
         if peer.uid not in (self.settings.nursery_uid, os.geteuid()):
@@ -180,6 +187,12 @@ def _report(error: Exception) -> None:
     """Where it went wrong, never what with: the text of an exception may repeat a password."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     log.error("unexpected %s at %s:%s", type(error).__name__, Path(frame.filename).name, frame.lineno)
+
+
+async def _end_of(reader: asyncio.StreamReader) -> None:
+    with contextlib.suppress(OSError):
+        while await reader.read(4096):
+            pass
 
 
 async def _question(reader: asyncio.StreamReader) -> bytes:

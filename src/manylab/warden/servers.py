@@ -21,7 +21,7 @@ from manylab.warden.processes import Process
 from manylab.warden.registry import Entry, Registry
 from manylab.warden.running import SWEEP, Running, within
 from manylab.warden.settings import Settings
-from manylab.warden.starts import Starts
+from manylab.warden.starts import GivenUp, Starts, nobody_waits
 
 log = logging.getLogger("manylab.warden")
 
@@ -62,18 +62,27 @@ class Servers:
                 log.info("the server %s/%s, pid %d, ended while no warden looked", entry.user, entry.server, entry.pid)
                 self._gone(running, None)
 
-    async def start(self, message: Start, settings: Settings) -> Entry:
-        """The running server, started unless it ran already; raises Refusal."""
+    async def start(self, message: Start, settings: Settings, given_up: GivenUp = lambda: False) -> Entry:
+        """The running server, started unless it ran already; raises Refusal.
+
+        given_up: whether whoever asked is gone. Nobody would then know of the server (or have its token): it is ended,
+        and one that still waits for its turn is not begun.
+        """
         key = (message.user, message.server)
         person = await accounts.ask(self._person, message.user, settings)
         async with self._lock(key):
             if (running := self._running.get(key)) is not None:
                 return running.entry
             try:
-                return await self._starts.start(message, person, settings)
+                entry = await self._starts.start(message, person, settings, given_up)
             except OSError as error:
                 log.warning("starting %s/%s: %s", *key, error)
                 raise Refusal("start-failed", f"the server could not be started: {error}") from None
+            if given_up() and (running := self._running.get(key)) is not None:
+                log.warning("whoever asked for the server %s/%s is gone; ending it", *key)
+                await self._end(running, now=True)
+                raise nobody_waits()
+            return entry
 
     @staticmethod
     def _person(name: str, settings: Settings) -> Person:

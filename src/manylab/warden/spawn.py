@@ -112,12 +112,14 @@ async def warm(nursery: Nursery) -> Seat:
     if (connection := nursery.connect()) is None:
         raise NoServer("the nursery does not answer")
     talk = Talk(connection)
+    said: Mapping[str, Any] = {}
     try:
         said = await talk.object(_PID)
         pid = int(said["pid"])
     except (Silent, KeyError, TypeError, ValueError):
         talk.close()
-        raise NoServer("the nursery gave no child") from None
+        why = str(said.get("message", "it says nothing"))[:_SENTENCE]
+        raise NoServer(f"the nursery gave no child: {why}") from None
     nursery.expect(pid)
     return Seat(pid, talk, nursery=nursery)
 

@@ -25,6 +25,8 @@ from manylab.warden.turns import Turn
 
 log = logging.getLogger("manylab.warden")
 
+GivenUp = Callable[[], bool]
+
 _ANSWERS: Final = 60.0  # seconds for a server to say that it can be connected to; then the hub goes on looking
 _DYING: Final = 1.0  # seconds between the last word of a process and its end
 
@@ -42,7 +44,7 @@ class Starts:
         self._machine = Machine()
         self._turns = asyncio.Semaphore(max(2, 2 * (os.cpu_count() or 1)))
 
-    async def start(self, message: Start, person: Person, settings: Settings) -> Entry:
+    async def start(self, message: Start, person: Person, settings: Settings, given_up: GivenUp) -> Entry:
         """A new server that answers, warm if that can be. Raises Refusal, OSError."""
         folder = await asyncio.to_thread(folders.for_person, settings, person)
         private = None
@@ -55,6 +57,8 @@ class Starts:
         output = None if settings.log_dir is None else folders.open_log(settings.log_dir, person.name)
         try:
             async with Turn(self._turns) as turn:
+                if given_up():
+                    raise nobody_waits()
                 nursery = None if self._nurseries is None else self._nurseries.get(SERVERS, settings)
                 if nursery is not None:
                     try:
@@ -140,6 +144,11 @@ class Starts:
             )
         except OSError as error:
             raise Refusal("start-failed", f"the server's limits could not be set: {error}") from None
+
+
+def nobody_waits() -> Refusal:
+    """For whoever asked and is gone."""
+    return _start_failed("nobody waits for this server any more")
 
 
 def _start_failed(sentence: str) -> Refusal:
