@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from support.build import SMALL
 from support.evil_index import EvilIndex, bad_wheel
 from support.looking import ask, changed, in_memory, leftovers, planned, refusal, tree
 from support.site import Site
@@ -74,8 +75,8 @@ def index(tmp_path_factory) -> Iterator[EvilIndex]:
 def site(index) -> Iterator[Site]:
     """Up in the foreground, with a small environment `course`; uv looks into the evil index first."""
     network = {"UV_INDEX": index.url, "UV_HTTP_TIMEOUT": "3"}
-    config = '# ours\n[envs.default]\npackages = ["ipykernel"]\n[envs.course]\npackages = ["ipykernel"]\n'
-    with Site("bookworm", config=config, machine=in_memory("bookworm", env=network)) as one, one.up():
+    config = f'# ours\n{SMALL}[envs.course]\npackages = ["ipykernel"]\n'
+    with Site("bookworm", config=config, machine=in_memory("bookworm", small=True, env=network)) as one, one.up():
         yield one
 
 

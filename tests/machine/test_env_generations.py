@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from support.build import SMALL
 from support.looking import ask, in_memory, leftovers, planned, refusal, tree
 from support.site import Site
 from support.wheels import wheel
@@ -24,8 +25,7 @@ MOMENTS = [random.Random(seed).uniform(0.3, 6.0) for seed in range(5)]
 @pytest.fixture(scope="module")
 def site(tmp_path_factory) -> Iterator[Site]:
     """Up in the foreground, with a small environment `course` and wheels of our own."""
-    config = '# ours\n[envs.default]\npackages = ["ipykernel"]\n'
-    with Site("bookworm", config=config, machine=in_memory("bookworm")) as one, one.up():
+    with Site("bookworm", config=f"# ours\n{SMALL}", machine=in_memory("bookworm", small=True)) as one, one.up():
         folder = tmp_path_factory.mktemp("wheels")
         one.machine.run(["mkdir", "-p", WHEELS])
         wheel(folder, "broken", "1.0", {"broken.py": "import no_such_library\n"})

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 from harness import wait_until
 
+from support.build import SMALL
 from support.client import Client
 from support.looking import ask, in_memory, leftovers, planned, refusal
 from support.site import Site
@@ -64,8 +65,7 @@ def labextension(folder, name: str, application: str, *, entry: str = "static/re
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory) -> Iterator[Site]:
-    config = '# ours\n[envs.default]\npackages = ["ipykernel"]\n'
-    with Site("bookworm", config=config, machine=in_memory("bookworm")) as one, one.up():
+    with Site("bookworm", config=f"# ours\n{SMALL}", machine=in_memory("bookworm", small=True)) as one, one.up():
         folder = tmp_path_factory.mktemp("wheels")
         extension(folder, "good_one", GOOD)
         extension(folder, "raises", "raise RuntimeError('its database is missing')")

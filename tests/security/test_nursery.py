@@ -26,11 +26,8 @@ SLEEP = READY + "import time; time.sleep(1000)"
 
 
 @pytest.fixture(scope="module")
-def site():
-    made = Site(warm=True)
-    made.up()
-    yield made
-    made.close()
+def warm():
+    return True
 
 
 @pytest.fixture(autouse=True)
