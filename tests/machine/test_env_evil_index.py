@@ -62,7 +62,7 @@ def index(tmp_path_factory) -> Iterator[EvilIndex]:
     for manner in ("wrong", "cut", "endless", "deaf"):
         served.add(wheel(folder, f"is{manner}", "1.0", {f"is{manner}.py": "x = 1\n" * 20000}), manner)
     # Ten gigabytes of zeros in ten megabytes.
-    bomb = bad_wheel(folder, "bomb", {f"bomb/{number}": bytes(1 << 28) for number in range(40)})
+    bomb = bad_wheel(folder, "bomb", {}, zeros=[f"bomb/{number}" for number in range(10, 50)])
     served.add(bomb)
     served.add(source(folder, "sourced", "import os; open('/var/tmp/ran', 'w').write(str(os.getuid()))\n"))
     honest = "import os\nfrom setuptools import setup\nopen('honest.py', 'w').write(f'uid = {os.getuid()}\\n')\n"
