@@ -3,9 +3,10 @@
 Layers over a bare root, each made on a real machine and kept by the harness until its key changes:
 
 1. `packages`: `./manylab apply` from nothing, as root; key: the locks and the launcher. Then the site is taken away
-   again and what was downloaded stays.
+   again; what was downloaded stays, and the hub's and the server's environment, which nothing uses.
 2. `init`: systemd or sysvinit, added by apt.
-3. `site`: `./manylab apply` with today's code; key: all of src/manylab.
+3. `site`: `./manylab apply` with today's code; key: all of src/manylab. Byte code is taken from those environments,
+   as in an upgrade, and then they go.
 4. `small`: the same with the configuration SMALL, for tests that are not about what the default environment holds.
 """
 
@@ -30,11 +31,19 @@ SMALL = '[envs.default]\npackages = ["ipykernel"]\n'
 STRIP = f"""
 set -e
 cd /opt/manylab/envs
-rm -rf hub server
+rm hub/current server/current
 rm -rf /var/lib/manylab /etc/manylab /run/manylab /var/log/manylab {CHECKOUT}
 rm -f /etc/pam.d/manylab /etc/profile.d/manylab.sh /usr/local/bin/manylab
 for name in $(grep -o '^manylab[^:]*' /etc/passwd); do userdel "$name"; done
 for name in $(grep -o '^manylab[^:]*' /etc/group); do groupdel "$name"; done
+"""
+# Of each environment's generations, all but the one in use.
+FORGET = """
+set -e
+cd /opt/manylab/envs
+for folder in hub/*/ server/*/; do
+    [ -L "${folder%/}" ] || [ "${folder%/}" -ef "${folder%%/*}/current" ] || rm -r "$folder"
+done
 """
 
 
@@ -66,7 +75,12 @@ def apply(machine: Machine) -> None:
 
 def site_root(suite: str, init: Init = "none") -> Root:
     """A root on which the site of this checkout stands, with an empty configuration; nothing runs."""
-    return installed(f"site-{suite}-{init}-{OURS}", _code(), with_packages(suite, init), apply, init=init)
+
+    def make(machine: Machine) -> None:
+        apply(machine)
+        machine.run(FORGET)
+
+    return installed(f"site-{suite}-{init}-{OURS}", _code() + FORGET, with_packages(suite, init), make, init=init)
 
 
 def small_root(suite: str, init: Init = "none") -> Root:
