@@ -12,11 +12,29 @@ import re
 from xdist.scheduler import LoadFileScheduling
 
 # As tests are named that get their site from a fixture with parameters.
-_SITE = re.compile(r"\[((?:bookworm|trixie)(?:-(?:none|sysv|systemd))?)[]-]")
+_SITE = re.compile(r"\[((?:bookworm|trixie)(?:-(?:none|sysv|systemd))?|none|sysv|systemd)[]-]")
 # Those of security/ need no site: there is something to do while the first sites are being made.
 _FOLDERS = ("security", "machine", "browser", "unit")
 # The longest first (`./manylab test` ends with the slowest files); those that are not here come after them.
-LONG: tuple[str, ...] = ()
+LONG = (
+    "test_bench",
+    "test_site_first_run",
+    "test_server_extensions",
+    "test_env_generations",
+    "test_env_evil_index",
+    "test_apply_config",
+    "test_standing_kills",
+    "test_bundle",
+    "test_warm_use",
+    "test_apply_crash",
+    "test_env_conda",
+    "test_standing_site",
+    "test_apply_rollback",
+    "test_kernel_conformance",
+    "test_limits",
+    "test_recipe_people",
+    "test_recipe_environment",
+)
 
 
 def unit_of_work(nodeid: str) -> str:
