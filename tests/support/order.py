@@ -17,23 +17,23 @@ _SITE = re.compile(r"\[((?:bookworm|trixie)(?:-(?:none|sysv|systemd))?|none|sysv
 _FOLDERS = ("security", "machine", "browser", "unit")
 # The longest first (`./manylab test` ends with the slowest files); those that are not here come after them.
 LONG = (
-    "test_bench",
-    "test_site_first_run",
-    "test_server_extensions",
-    "test_env_generations",
-    "test_env_evil_index",
-    "test_apply_config",
-    "test_standing_kills",
-    "test_bundle",
-    "test_warm_use",
-    "test_apply_crash",
-    "test_env_conda",
-    "test_standing_site",
-    "test_apply_rollback",
-    "test_kernel_conformance",
-    "test_limits",
-    "test_recipe_people",
-    "test_recipe_environment",
+    "machine/test_bench",
+    "machine/test_site_first_run",
+    "machine/test_server_extensions",
+    "machine/test_env_generations",
+    "machine/test_env_evil_index",
+    "machine/test_apply_config",
+    "machine/test_standing_kills",
+    "machine/test_bundle",
+    "machine/test_warm_use",
+    "machine/test_apply_crash",
+    "machine/test_env_conda",
+    "machine/test_standing_site",
+    "machine/test_apply_rollback",
+    "machine/test_kernel_conformance",
+    "machine/test_limits",
+    "machine/test_recipe_people",
+    "machine/test_recipe_environment",
 )
 
 
@@ -46,8 +46,8 @@ def unit_of_work(nodeid: str) -> str:
 
 def place(path: str, first: bool) -> tuple[int, int, int]:
     """Sorts tests by their file, and whether they are marked as `first`."""
-    inside = re.search(r"tests/([a-z]+)/(.+)\.py", path)
-    folder, name = inside.groups() if inside else ("", "")
+    inside = re.search(r"tests/([a-z]+)/.+(?=\.py)", path)
+    folder, name = (inside[1], inside[0].removeprefix("tests/")) if inside else ("", "")
     return (
         0 if first else 1,
         _FOLDERS.index(folder) if folder in _FOLDERS else len(_FOLDERS),
