@@ -13,10 +13,15 @@ from xdist.scheduler import LoadFileScheduling
 
 # As tests are named that get their site from a fixture with parameters.
 _SITE = re.compile(r"\[((?:bookworm|trixie)(?:-(?:none|sysv|systemd))?|none|sysv|systemd)[]-]")
-# Those of security/ need no site: there is something to do while the first sites are being made.
-_FOLDERS = ("security", "machine", "browser", "unit")
-# The longest first (`./manylab test` ends with the slowest files); those that are not here come after them.
-LONG = (
+# Beginnings of names below tests/, in order. Within a folder the longest files are first (`./manylab test` ends with
+# the slowest), then all others.
+ORDER = (
+    # These need no site: there is something to do while the first ones are being made.
+    "security/",
+    "unit/test_supervise_processes",
+    "unit/test_kernels_warm_and_cold",
+    "unit/test_conda_damage",
+    "unit/test_conda_build",
     "machine/test_bench",
     "machine/test_site_first_run",
     "machine/test_server_extensions",
@@ -34,6 +39,9 @@ LONG = (
     "machine/test_limits",
     "machine/test_recipe_people",
     "machine/test_recipe_environment",
+    "machine/",
+    "browser/",
+    "unit/",
 )
 
 
@@ -44,15 +52,10 @@ def unit_of_work(nodeid: str) -> str:
     return f"{path} {site[1]}" if site else path
 
 
-def place(path: str, first: bool) -> tuple[int, int, int]:
+def place(path: str, first: bool) -> tuple[bool, int]:
     """Sorts tests by their file, and whether they are marked as `first`."""
-    inside = re.search(r"tests/([a-z]+)/.+(?=\.py)", path)
-    folder, name = (inside[1], inside[0].removeprefix("tests/")) if inside else ("", "")
-    return (
-        0 if first else 1,
-        _FOLDERS.index(folder) if folder in _FOLDERS else len(_FOLDERS),
-        LONG.index(name) if name in LONG else len(LONG),
-    )
+    name = path.rpartition("tests/")[2]
+    return not first, next((number for number, begin in enumerate(ORDER) if name.startswith(begin)), len(ORDER))
 
 
 class BySite(LoadFileScheduling):

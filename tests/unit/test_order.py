@@ -29,20 +29,20 @@ def test_the_tests_of_a_file_that_share_a_site_are_for_one_worker(test, unit):
     assert order.unit_of_work(test) == unit
 
 
-def test_what_others_profit_from_is_first_and_then_folders_and_long_files_have_their_order():
-    longest, next_longest = order.LONG[:2]
+def test_what_others_profit_from_is_first_and_then_all_have_their_place():
     wanted = [
         ("tests/machine/test_harness.py", True),
         ("tests/security/test_confine.py", False),
-        (f"tests/{longest}.py", False),
-        (f"tests/{next_longest}.py", False),
+        ("tests/machine/test_bench.py", False),
         ("tests/machine/test_harness.py", False),
         ("/elsewhere/tests/browser/test_lab_in_a_browser.py", False),
-        ("tests/unit/test_order.py", False),
+        ("tests/unit/test_bench.py", False),
+        ("of/somebody/else.py", False),
     ]
     mixed = wanted[::-1]
     assert sorted(mixed, key=lambda one: order.place(*one)) == wanted
 
 
-def test_every_long_file_is_there():
-    assert [name for name in order.LONG if not (TESTS / f"{name}.py").exists()] == []
+@pytest.mark.parametrize("begin", order.ORDER)
+def test_what_has_a_place_is_there(begin):
+    assert (TESTS / begin).is_dir() if begin.endswith("/") else (TESTS / f"{begin}.py").exists()
