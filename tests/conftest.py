@@ -8,6 +8,7 @@ import signal
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,8 @@ HERE = Path(__file__).parent
 for folder in (HERE.parent / "src", HERE, HERE / "machine"):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
+
+from support import order  # noqa: E402  it is found there
 
 _ALLOWED = HERE / "support" / "allowed_skips.txt"
 # Nothing here takes longer than this, seconds; the first test that needs a site waits until it is built.
@@ -37,11 +40,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A limit of time for each test that has none of its own; those marked `first` come first."""
-    items.sort(key=lambda item: item.get_closest_marker("first") is None)
+    """In order, and a limit of time for each test that has none of its own."""
+    items.sort(key=lambda item: order.place(item.path.as_posix(), item.get_closest_marker("first") is not None))
     for item in items:
         if item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(_LONGEST.get(part_of(item.path.as_posix()), 120)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> order.BySite | None:
+    """Of the ways to share out the tests, `--dist loadfile` is the one that `./manylab test` takes."""
+    return order.BySite(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 def reason_of(report: pytest.TestReport | pytest.CollectReport) -> str:

@@ -8,18 +8,19 @@ import pytest
 from harness import wait_until
 from playwright.sync_api import Page, expect
 
+from support.build import SMALL
 from support.looking import in_memory
 from support.pages import PASSWORD, SLOW, in_the_lab, open_notebook, sign_in
 from support.site import Site
 
-CONFIG = '[envs.default]\npackages = ["ipykernel"]\n[servers]\nmemory = "400M"\n'
+CONFIG = f'{SMALL}[servers]\nmemory = "400M"\n'
 EAT = "eaten = []\nwhile True: eaten.append(b'x' * (8 << 20))"
 
 
 @pytest.fixture(scope="module")
 def small_site() -> Iterator[Site]:
     """A site that is up, with alice, who has little memory."""
-    with Site("bookworm", config=CONFIG, machine=in_memory("bookworm")) as one:
+    with Site("bookworm", config=CONFIG, machine=in_memory("bookworm", small=True)) as one:
         one.add_user("alice", PASSWORD)
         with one.up():
             yield one

@@ -14,7 +14,6 @@ from harness import wait_until
 from support.apart import Pair, pair
 from support.attacks import WORKED
 
-CONFIG = '[envs.default]\npackages = ["ipykernel"]\n'
 HUB, WARDEN, API = "/run/manylab/hub/hub.sock", "/run/manylab/warden/warden.sock", "/run/manylab/proxy/api.sock"
 KERNELS = "/run/manylab/nursery/default.sock"
 # A refusal comes before the request is read to its end; once in a while the proxy then says 503 (it could not send it).
@@ -25,7 +24,7 @@ ELSEWHERE = {"Origin": EVIL, "Referer": f"{EVIL}/page", "Sec_Fetch_Site": "cross
 
 @pytest.fixture(scope="module", params=[("bookworm", "none"), ("bookworm", "systemd")], ids="-".join)
 def two(request: pytest.FixtureRequest) -> Iterator[Pair]:
-    with pair(*request.param, config=CONFIG) as made:
+    with pair(*request.param) as made:
         yield made
 
 

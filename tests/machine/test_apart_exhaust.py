@@ -9,8 +9,9 @@ from harness import wait_until
 
 from support.apart import PASSWORDS, PYTHON, Pair, pair
 from support.attacks import WORKED
+from support.build import SMALL
 
-CONFIG = '[envs.default]\npackages = ["ipykernel"]\n[servers]\ntasks = 300\n'
+CONFIG = f"{SMALL}[servers]\ntasks = 300\n"
 HUB = "/run/manylab/hub/hub.sock"
 KERNELS = "/run/manylab/nursery/default.sock"
 MANY = 3000  # connections; systemd gives a service 1024 files unless it asks for more

@@ -10,14 +10,13 @@ from support.apart import FOLDERS, PYTHON, Pair, in_kernel, pair
 from support.attacks import WORKED
 
 SECRET = "a-token-that-somebody-was-careless-with"
-CONFIG = '[envs.default]\npackages = ["ipykernel"]\n'
 
 
 @pytest.fixture(
     scope="module", params=[("bookworm", "none"), ("bookworm", "systemd"), ("trixie", "none")], ids="-".join
 )
 def two(request: pytest.FixtureRequest) -> Iterator[Pair]:
-    with pair(*request.param, config=CONFIG) as made:
+    with pair(*request.param) as made:
         yield made
 
 

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 import pytest
 from harness import wait_until
 
+from support.build import SMALL
 from support.client import Client
 from support.looking import FOLDERS, ask, changed, in_memory, leftovers, planned, refusal, tree
 from support.site import Site
 
 PASSWORD = "wonderland 1865"
-SMALL = '[envs.default]\npackages = ["ipykernel"]\n'
 CONFIG_FILE = "/etc/manylab/manylab.toml"
 NOT_COMPARED = ("/opt/manylab/cache", "/opt/manylab/tool", "/var/lib/manylab/hub")
 TINY = "/opt/manylab/envs/tiny"
@@ -23,7 +23,7 @@ TINY = "/opt/manylab/envs/tiny"
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
     """Up in the foreground, with alice in it."""
-    with Site("bookworm", config=SMALL, machine=in_memory("bookworm")) as one:
+    with Site("bookworm", config=SMALL, machine=in_memory("bookworm", small=True)) as one:
         one.add_user("alice", PASSWORD)
         with one.up():
             yield one

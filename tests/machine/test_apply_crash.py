@@ -11,18 +11,17 @@ from collections.abc import Iterator
 import pytest
 from harness import wait_until
 
-from support.build import CHECKOUT
+from support.build import CHECKOUT, SMALL
 from support.looking import ask, data_of, in_memory, leftovers, planned
 from support.site import Site
 
 KILLS = 12
-SMALL = '[envs.default]\npackages = ["ipykernel"]\n'
 
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
     """Installed under systemd, so that units and services are part of every change."""
-    with Site("bookworm", config=SMALL, machine=in_memory("bookworm", "systemd")) as one:
+    with Site("bookworm", config=SMALL, machine=in_memory("bookworm", "systemd", small=True)) as one:
         one.install()
         yield one
 

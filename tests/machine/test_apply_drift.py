@@ -7,21 +7,20 @@ from collections.abc import Iterator
 
 import pytest
 
+from support.build import SMALL
 from support.client import Client
 from support.looking import FOLDERS, ask, changed, in_memory, planned, tree
 from support.site import Site
 
 PASSWORD = "wonderland 1865"
-# Small, so that a damaged environment is built again in seconds.
-CONFIG = '[envs.default]\npackages = ["ipykernel"]\n'
 # Downloads of the installer, the log that the launcher starts anew, and the hub's database.
 NOT_COMPARED = ("/opt/manylab/cache", "/opt/manylab/tool", "/var/lib/manylab/hub")
 
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
-    """Installed under systemd, with alice in it."""
-    with Site("bookworm", config=CONFIG, machine=in_memory("bookworm", "systemd")) as one:
+    """Installed under systemd, with alice in it; small, so that a damaged environment is built again in seconds."""
+    with Site("bookworm", config=SMALL, machine=in_memory("bookworm", "systemd", small=True)) as one:
         one.install()
         one.add_user("alice", PASSWORD)
         yield one

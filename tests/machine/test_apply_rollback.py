@@ -7,12 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from support.build import SMALL
 from support.client import CellFailed, Client
 from support.looking import ask, in_memory, planned, refusal, tree
 from support.site import Site
 
 PASSWORD = "wonderland 1865"
-SMALL = '# how we like it\n[site]\nname = "First"\n[envs.default]\npackages = ["ipykernel"]\n'
+CONFIG = f'# how we like it\n[site]\nname = "First"\n{SMALL}'
 CONFIG_FILE = "/etc/manylab/manylab.toml"
 # A package without dependencies, a few kilobytes.
 TINY = "iniconfig"
@@ -21,7 +22,7 @@ TINY = "iniconfig"
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
     """Up in the foreground, as in a container, with alice in it."""
-    with Site("bookworm", config=SMALL, machine=in_memory("bookworm")) as one:
+    with Site("bookworm", config=CONFIG, machine=in_memory("bookworm", small=True)) as one:
         one.add_user("alice", PASSWORD)
         with one.up():
             yield one

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from support.build import SMALL
 from support.evil_index import EvilIndex, bad_wheel
 from support.looking import ask, changed, in_memory, leftovers, planned, refusal, tree
 from support.site import Site
@@ -61,7 +62,7 @@ def index(tmp_path_factory) -> Iterator[EvilIndex]:
     for manner in ("wrong", "cut", "endless", "deaf"):
         served.add(wheel(folder, f"is{manner}", "1.0", {f"is{manner}.py": "x = 1\n" * 20000}), manner)
     # Ten gigabytes of zeros in ten megabytes.
-    bomb = bad_wheel(folder, "bomb", {f"bomb/{number}": bytes(1 << 28) for number in range(40)})
+    bomb = bad_wheel(folder, "bomb", {}, zeros=[f"bomb/{number}" for number in range(10, 50)])
     served.add(bomb)
     served.add(source(folder, "sourced", "import os; open('/var/tmp/ran', 'w').write(str(os.getuid()))\n"))
     honest = "import os\nfrom setuptools import setup\nopen('honest.py', 'w').write(f'uid = {os.getuid()}\\n')\n"
@@ -74,8 +75,8 @@ def index(tmp_path_factory) -> Iterator[EvilIndex]:
 def site(index) -> Iterator[Site]:
     """Up in the foreground, with a small environment `course`; uv looks into the evil index first."""
     network = {"UV_INDEX": index.url, "UV_HTTP_TIMEOUT": "3"}
-    config = '# ours\n[envs.default]\npackages = ["ipykernel"]\n[envs.course]\npackages = ["ipykernel"]\n'
-    with Site("bookworm", config=config, machine=in_memory("bookworm", env=network)) as one, one.up():
+    config = f'# ours\n{SMALL}[envs.course]\npackages = ["ipykernel"]\n'
+    with Site("bookworm", config=config, machine=in_memory("bookworm", small=True, env=network)) as one, one.up():
         yield one
 
 

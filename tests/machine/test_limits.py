@@ -15,16 +15,15 @@ from collections.abc import Iterator
 import pytest
 from harness import wait_until
 
+from support.build import SMALL
 from support.client import Client, sentence_of
 from support.looking import ask, everywhere, in_memory
 from support.site import Site
 
 PASSWORD = "wonderland 1865"
 PEOPLE = ("alice", "bob", "carol")
-CONFIG = """
-[envs.default]
-packages = ["ipykernel"]
-[servers]
+CONFIG = f"""\
+{SMALL}[servers]
 memory = "360M"
 cpu = 0.5
 tasks = 160
@@ -66,7 +65,7 @@ USUAL = (("bookworm", "none"), ("bookworm", "systemd"), ("trixie", "systemd"))
 def site(request) -> Iterator[Site]:
     """A running site with three people and small limits."""
     suite, init = request.param
-    with Site(suite, init, config=CONFIG, machine=in_memory(suite, init)) as one:
+    with Site(suite, init, config=CONFIG, machine=in_memory(suite, init, small=True)) as one:
         for name in PEOPLE:
             one.add_user(name, PASSWORD)
         one.machine.run("groupadd roomy && gpasswd -a carol roomy")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 from harness import wait_until
 
+from support.build import SMALL
 from support.client import Client
 from support.looking import ask, in_memory, leftovers, planned, refusal
 from support.site import Site
@@ -64,8 +65,7 @@ def labextension(folder, name: str, application: str, *, entry: str = "static/re
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory) -> Iterator[Site]:
-    config = '# ours\n[envs.default]\npackages = ["ipykernel"]\n'
-    with Site("bookworm", config=config, machine=in_memory("bookworm")) as one, one.up():
+    with Site("bookworm", config=f"# ours\n{SMALL}", machine=in_memory("bookworm", small=True)) as one, one.up():
         folder = tmp_path_factory.mktemp("wheels")
         extension(folder, "good_one", GOOD)
         extension(folder, "raises", "raise RuntimeError('its database is missing')")
@@ -145,6 +145,25 @@ def test_the_language_server_knows_the_packages_of_kernels(alice):
         assert any("connect_qtconsole" in one["label"] for one in items), items
 
 
+def nursery_of(site, generation: str) -> bool:
+    """Whether the nursery of servers runs out of that generation of the server environment."""
+    lines = [" ".join(one.argv) for one in site.machine.processes()]
+    return any("manylab.warm.nursery" in line and generation in line for line in lines)
+
+
+# Before those that add something too: they take over its generation's byte code of all that is newer than the lock.
+def test_an_extension_that_leaves_a_thread_does_not_keep_servers_from_starting(site, alice):
+    ask(site, "env", "add", "server", local("threads"))
+    alice.stop_server()
+    assert "jupyter-config-data" in alice.open_lab()
+    assert alice.server("GET", "good").text == "good morning"
+    now = site.machine.run(["readlink", "-f", f"{SERVER}/current"]).stdout.strip()
+    wait_until(lambda: nursery_of(site, now), 60, lambda: site.logs(30))
+    ask(site, "env", "rollback", "server")
+    alice.stop_server()
+    alice.open_lab()
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [
@@ -172,12 +191,6 @@ def test_packages_that_do_not_fit_jupyterlab_change_nothing(site):
     assert state(site) == before
 
 
-def nursery_of(site, generation: str) -> bool:
-    """Whether the nursery of servers runs out of that generation of the server environment."""
-    lines = [" ".join(one.argv) for one in site.machine.processes()]
-    return any("manylab.warm.nursery" in line and generation in line for line in lines)
-
-
 @pytest.mark.parametrize("seconds", [1.5, 6.0, 11.0])
 def test_whoever_kills_it_half_way_has_what_was_there(site, alice, seconds):
     before = state(site)
@@ -194,18 +207,6 @@ def test_whoever_kills_it_half_way_has_what_was_there(site, alice, seconds):
     assert state(site) == before
     alice.stop_server()
     assert "newlab" not in alice.open_lab()
-
-
-def test_an_extension_that_leaves_a_thread_does_not_keep_servers_from_starting(site, alice):
-    ask(site, "env", "add", "server", local("threads"))
-    alice.stop_server()
-    assert "jupyter-config-data" in alice.open_lab()
-    assert alice.server("GET", "good").text == "good morning"
-    now = site.machine.run(["readlink", "-f", f"{SERVER}/current"]).stdout.strip()
-    wait_until(lambda: nursery_of(site, now), 60, lambda: site.logs(30))
-    ask(site, "env", "rollback", "server")
-    alice.stop_server()
-    alice.open_lab()
 
 
 def test_an_extension_that_works_comes_with_the_next_start_and_goes_again(site, alice):

@@ -112,14 +112,6 @@ def test_however_it_is_stopped_nothing_that_it_started_is_left_running(site, sto
     assert not site.answers()
 
 
-def test_a_second_up_says_who_serves_already_and_disturbs_nobody(site):
-    with site.up():
-        done = site.manylab("up", check=False, timeout=60)
-        assert done.returncode == 1
-        assert re.search(r"being served already \(pid \d+\)", done.stderr)
-        assert site.answers()
-
-
 # who may not sign in
 
 
@@ -168,6 +160,13 @@ def test_somebody_who_may_not_come_in_reads_why_and_the_log_says_it_too(guarded,
 def test_the_sentence_is_chinese_for_a_chinese_browser(guarded):
     with guarded.client("alice", "wrong", language="zh-CN") as client, pytest.raises(Refused, match="用户名或密码错误"):
         client.sign_in()
+
+
+def test_a_second_up_says_who_serves_already_and_disturbs_nobody(guarded):
+    done = guarded.manylab("up", check=False, timeout=60)
+    assert done.returncode == 1
+    assert re.search(r"being served already \(pid \d+\)", done.stderr)
+    assert guarded.answers()
 
 
 def test_the_right_person_still_comes_in(guarded):

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 import pytest
 from harness import wait_until
 
+from support.build import SMALL
 from support.client import Client
 from support.looking import ask, in_memory
 from support.site import Site
 
 PASSWORD = "wonderland 1865"
-SMALL = '[envs.default]\npackages = ["ipykernel"]\n'
 DATABASE = "/var/lib/manylab/hub/jupyterhub.sqlite"
 HUB_PYTHON = "/opt/manylab/envs/hub/current/bin/python"
 
@@ -35,7 +35,7 @@ with open("/var/lib/manylab/rendered/hub.json", "r+") as file:
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
     """Up in the foreground, with two people."""
-    with Site("bookworm", config=SMALL, machine=in_memory("bookworm")) as one:
+    with Site("bookworm", config=SMALL, machine=in_memory("bookworm", small=True)) as one:
         for name in ("alice", "bob"):
             one.add_user(name, PASSWORD)
         with one.up():
@@ -171,7 +171,7 @@ def revision(site: Site, path: str) -> str:
 
 
 def test_the_database_is_copied_before_its_schema_is_upgraded_and_killing_up_stops_everything():
-    with Site("bookworm", config=SMALL, machine=in_memory("bookworm")) as site:
+    with Site("bookworm", config=SMALL, machine=in_memory("bookworm", small=True)) as site:
         site.add_user("alice", PASSWORD)
         with site.up() as up, signed_in(site, "alice") as alice:
             alice.open_lab()

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from harness import wait_until
 
+from support.build import SMALL
 from support.client import Client
 from support.looking import ask, everywhere, in_memory
 from support.site import Site
@@ -51,8 +52,7 @@ print(json.dumps({"parts": found, "groups": groups, "run": left}))
 @pytest.fixture(scope="module", params=everywhere(("bookworm", "none")), ids="-".join)
 def site(request) -> Iterator[Site]:
     suite, init = request.param
-    config = '[envs.default]\npackages = ["ipykernel"]\n'
-    with Site(suite, init, config=config, machine=in_memory(suite, init)) as one:
+    with Site(suite, init, config=SMALL, machine=in_memory(suite, init, small=True)) as one:
         for name in PEOPLE:
             one.add_user(name, PASSWORD)
         one.install()

@@ -7,12 +7,11 @@ import re
 import pytest
 from harness import Machine, wait_until
 
-from support.build import put_project, with_packages
+from support.build import SMALL, put_project, with_packages
 from support.looking import changed, tree
 from support.site import Site
 
 PASSWORD = "wonderland 1865"
-SMALL = '[envs.default]\npackages = ["ipykernel"]\n'
 # What is compared: everything but what no program is to keep, and what packages of the distribution are.
 EVERYWHERE = (
     "/etc",

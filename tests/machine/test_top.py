@@ -9,9 +9,9 @@ import pytest
 from harness import wait_until
 
 from support.apart import Pair, pair
-from support.build import CHECKOUT
+from support.build import CHECKOUT, SMALL
 
-CONFIG = '[envs.default]\npackages = ["ipykernel"]\n[servers]\nmemory = "1G"\n'
+CONFIG = f'{SMALL}[servers]\nmemory = "1G"\n'
 
 
 @pytest.fixture(scope="module", params=[("bookworm", "none"), ("trixie", "systemd")], ids="-".join)

@@ -11,13 +11,12 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from manylab.system import warden_client as client
-from manylab.warden import cgroups
+from manylab.warden import cgroups, hierarchies
 from manylab.warm import capabilities
 from support.warden_site import NURSERY, PEOPLE, READY, STRANGER, Site, acting_as, runs, until
 
@@ -26,11 +25,8 @@ SLEEP = READY + "import time; time.sleep(1000)"
 
 
 @pytest.fixture(scope="module")
-def site():
-    made = Site(warm=True)
-    made.up()
-    yield made
-    made.close()
+def warm():
+    return True
 
 
 @pytest.fixture(autouse=True)
@@ -305,14 +301,16 @@ def held(pid: int) -> tuple[int, int, int]:
 def test_a_thousand_starts_and_stops_leave_nothing_behind(site):
     site.serve(SLEEP)
     nursery, warden = nursery_of(site), warden_of(site)
+    cages: set[Path] = set()
 
     def round_of(number: int) -> None:
         for _ in range(number):
-            assert site.ask("start", user="mlt-alice", server="", env={})["ok"]
+            answer = site.ask("start", user="mlt-alice", server="", env={})
+            assert answer["ok"]
+            cages.update(cage_of(answer["pid"]))
             assert site.ask("stop", user="mlt-alice", server="", now=True)["was"] == "running"
 
     round_of(100)
-    standing = set(cages())
     before = {pid: held(pid) for pid in (nursery, warden)}
     round_of(900)
     for pid, (descriptors, children, private) in before.items():
@@ -322,12 +320,12 @@ def test_a_thousand_starts_and_stops_leave_nothing_behind(site):
         assert after[2] <= private + 2048, (before, after)
     assert nursery_of(site) == nursery
     assert list((site.root / "run/warden/registry").glob("*.json")) == []
-    assert set(cages()) == standing
+    assert [cage for cage in cages if cage.exists()] == []
 
 
-def cages() -> Iterator[Path]:
-    """Control groups of servers, wherever this machine has its trees."""
-    return (path for path in Path("/sys/fs/cgroup").glob("**/manylab/mlt-*") if path.is_dir())
+def cage_of(pid: int) -> list[Path]:
+    """The control groups that were made for a server, wherever this machine has its trees."""
+    return [folder for folder in hierarchies.of(pid) if "mlt-alice" in folder.name]
 
 
 def test_a_fork_that_is_refused_is_said_and_the_next_one_works(site):

@@ -16,14 +16,6 @@ from manylab.system import warden_client as client
 from support.warden_site import HUB, PASSWORD, Site, acting_as, until
 
 
-@pytest.fixture(scope="module")
-def site():
-    made = Site()
-    made.up()
-    yield made
-    made.close()
-
-
 def sign_in(site: Site, user: str, password: str = PASSWORD) -> dict:
     return site.ask("authenticate", user=user, password=password)
 

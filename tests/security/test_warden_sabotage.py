@@ -10,15 +10,7 @@ from pathlib import Path
 import pytest
 
 from manylab.system import warden_client as client
-from support.warden_site import READY, Site, runs, until
-
-
-@pytest.fixture(scope="module")
-def site():
-    made = Site()
-    made.up()
-    yield made
-    made.close()
+from support.warden_site import READY, runs, until
 
 
 @pytest.fixture(autouse=True)

@@ -21,12 +21,9 @@ from support.warden_site import HUB, PEOPLE, READY, WEB, Site, acting_as, runs, 
 ALICE = PEOPLE["mlt-alice"]
 
 
-@pytest.fixture(scope="module", params=["cold", "warm"])
-def site(request):
-    made = Site(warm=request.param == "warm")
-    made.up()
-    yield made
-    made.close()
+@pytest.fixture(scope="module", params=[False, True], ids=["cold", "warm"])
+def warm(request):
+    return request.param
 
 
 @pytest.fixture(autouse=True)

@@ -17,6 +17,7 @@ from typing import Any
 
 from harness import Init, Running
 
+from support.build import SMALL
 from support.client import Client
 from support.looking import ask, in_memory
 from support.site import Site
@@ -106,9 +107,10 @@ def in_kernel(client: Client, what: str, *arguments: Any) -> Any:
 
 
 @contextlib.contextmanager
-def pair(suite: str, init: Init, config: str = "") -> Iterator[Pair]:
+def pair(suite: str, init: Init, config: str = SMALL) -> Iterator[Pair]:
     """The site runs as people would have it: installed where there is an init system, else `manylab up`."""
-    with Site(suite, init, config=config, machine=in_memory(suite, init)) as site, contextlib.ExitStack() as stack:
+    machine = in_memory(suite, init, small=True)
+    with Site(suite, init, config=config, machine=machine) as site, contextlib.ExitStack() as stack:
         for name, password in PASSWORDS.items():
             site.add_user(name, password)
         if init == "none":

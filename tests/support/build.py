@@ -1,11 +1,13 @@
 """How ready sites are made, so that the gigabyte of packages is fetched once for each Debian and not for each change.
 
-Three layers over a bare root, each made on a real machine and kept by the harness until its key changes:
+Layers over a bare root, each made on a real machine and kept by the harness until its key changes:
 
 1. `packages`: `./manylab apply` from nothing, as root; key: the locks and the launcher. Then the site is taken away
-   again and what was downloaded stays.
+   again; what was downloaded stays, and the hub's and the server's environment, which nothing uses.
 2. `init`: systemd or sysvinit, added by apt.
-3. `site`: `./manylab apply` with today's code; key: all of src/manylab.
+3. `site`: `./manylab apply` with today's code; key: all of src/manylab. Byte code is taken from those environments,
+   as in an upgrade, and then they go.
+4. `small`: the same with the configuration SMALL, for tests that are not about what the default environment holds.
 """
 
 from __future__ import annotations
@@ -24,14 +26,24 @@ CHECKOUT = "/srv/manylab"
 OURS = hashlib.sha256(str(PROJECT).encode()).hexdigest()[:4]
 # Whoever starts with nothing waits for the registries.
 FIRST_TIME = 1800.0
+# The least that a kernel runs on.
+SMALL = '[envs.default]\npackages = ["ipykernel"]\n'
 STRIP = f"""
 set -e
 cd /opt/manylab/envs
-rm -rf hub server
+rm hub/current server/current
 rm -rf /var/lib/manylab /etc/manylab /run/manylab /var/log/manylab {CHECKOUT}
 rm -f /etc/pam.d/manylab /etc/profile.d/manylab.sh /usr/local/bin/manylab
 for name in $(grep -o '^manylab[^:]*' /etc/passwd); do userdel "$name"; done
 for name in $(grep -o '^manylab[^:]*' /etc/group); do groupdel "$name"; done
+"""
+# Of each environment's generations, all but the one in use.
+FORGET = """
+set -e
+cd /opt/manylab/envs
+for folder in hub/*/ server/*/; do
+    [ -L "${folder%/}" ] || [ "${folder%/}" -ef "${folder%%/*}/current" ] || rm -r "$folder"
+done
 """
 
 
@@ -63,8 +75,26 @@ def apply(machine: Machine) -> None:
 
 def site_root(suite: str, init: Init = "none") -> Root:
     """A root on which the site of this checkout stands, with an empty configuration; nothing runs."""
-    code = digest(PROJECT / "src" / "manylab", PROJECT / "manylab")
-    return installed(f"site-{suite}-{init}-{OURS}", code, with_packages(suite, init), apply, init=init)
+
+    def make(machine: Machine) -> None:
+        apply(machine)
+        machine.run(FORGET)
+
+    return installed(f"site-{suite}-{init}-{OURS}", _code() + FORGET, with_packages(suite, init), make, init=init)
+
+
+def small_root(suite: str, init: Init = "none") -> Root:
+    """The same with SMALL as its configuration, whose environment nobody has to build any more."""
+
+    def apply_small(machine: Machine) -> None:
+        machine.write("/etc/manylab/manylab.toml", SMALL, mode=0o600)
+        machine.run([f"{CHECKOUT}/manylab", "apply"], timeout=FIRST_TIME, cwd="/")
+
+    return installed(f"small-{suite}-{init}-{OURS}", _code() + SMALL, site_root(suite, init), apply_small)
+
+
+def _code() -> str:
+    return digest(PROJECT / "src" / "manylab", PROJECT / "manylab")
 
 
 def _fetched(suite: str) -> tuple[str, str]:
@@ -116,5 +146,4 @@ def personal(suite: str) -> Machine:
         machine.run("mv /opt/manylab/cache /srv/cache && rm -rf /opt/manylab")
         put_project(machine)
 
-    code = digest(PROJECT / "src" / "manylab", PROJECT / "manylab")
-    return Machine(installed(f"personal-{suite}-{OURS}", code, with_packages(suite), take_away))
+    return Machine(installed(f"personal-{suite}-{OURS}", _code(), with_packages(suite), take_away))

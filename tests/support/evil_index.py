@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
 import struct
 import threading
 import time
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,24 +20,48 @@ from typing import Literal
 Manner = Literal["fine", "none", "wrong", "cut", "endless", "deaf"]
 
 
-def bad_wheel(folder: Path, name: str, members: Mapping[str, bytes], *, links: Mapping[str, str] | None = None) -> Path:
-    """A wheel with exactly these members, whatever their names; links: member -> target, as a symbolic link."""
+def bad_wheel(
+    folder: Path,
+    name: str,
+    members: Mapping[str, bytes],
+    *,
+    links: Mapping[str, str] | None = None,
+    zeros: Sequence[str] = (),
+) -> Path:
+    """A wheel with exactly these members, whatever their names; links: member -> target, as a symbolic link; zeros:
+    members of 256 MiB that are nothing else, with names of the same length.
+    """
     info = f"{name}-1.0.dist-info"
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         for inside, content in members.items():
             archive.writestr(zipfile.ZipInfo(inside), content, zipfile.ZIP_DEFLATED)
+        if zeros:
+            _write_zeros(archive, out, zeros)
         for inside, target in (links or {}).items():
             entry = zipfile.ZipInfo(inside)
             entry.create_system, entry.external_attr = 3, 0o120777 << 16
             archive.writestr(entry, target)
         archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
         archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        names = [*members, *(links or {}), f"{info}/METADATA", f"{info}/WHEEL", f"{info}/RECORD"]
+        names = [*members, *zeros, *(links or {}), f"{info}/METADATA", f"{info}/WHEEL", f"{info}/RECORD"]
         archive.writestr(f"{info}/RECORD", "".join(f"{one},,\n" for one in names))
     path = folder / f"{name}-1.0-py3-none-any.whl"
     path.write_bytes(out.getvalue())
     return path
+
+
+def _write_zeros(archive: zipfile.ZipFile, out: io.BytesIO, names: Sequence[str]) -> None:
+    """Compressed once, which takes a second, and from then on copied with another name."""
+    begin = out.tell()
+    archive.writestr(zipfile.ZipInfo(names[0]), bytes(1 << 28), zipfile.ZIP_DEFLATED)
+    first, written = archive.filelist[-1], out.getvalue()[begin:]
+    for name in names[1:]:
+        entry = copy.copy(first)
+        entry.filename, entry.header_offset = name, out.tell()
+        out.write(written.replace(names[0].encode(), name.encode(), 1))
+        archive.filelist.append(entry)
+    archive.start_dir = out.tell()
 
 
 class EvilIndex:

@@ -10,7 +10,7 @@ from typing import Any
 
 from harness import INITS, SUITES, Completed, Init, Machine
 
-from support.build import site_root
+from support.build import site_root, small_root
 from support.site import Site
 
 # Where a site keeps things, without what it remembers while it runs.
@@ -19,9 +19,11 @@ FOLDERS = ("/etc", "/opt/manylab", "/var/lib/manylab", "/usr/local")
 EVERYWHERE = os.environ.get("MANYLAB_EVERYWHERE") == "1"
 
 
-def in_memory(suite: str, init: Init = "none", **more: Any) -> Machine:
-    """The usual machine of a Site with its disk in memory: quick to write to and to throw away."""
-    return Machine(site_root(suite, init), tmpfs="3G", **more)
+def in_memory(suite: str, init: Init = "none", *, small: bool = False, **more: Any) -> Machine:
+    """The usual machine of a Site with its disk in memory: quick to write to and to throw away. small: for a site whose
+    default environment is that of support.build.SMALL.
+    """
+    return Machine((small_root if small else site_root)(suite, init), tmpfs="3G", **more)
 
 
 def data_of(done: Completed) -> Any:

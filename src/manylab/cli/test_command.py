@@ -61,7 +61,7 @@ def test(
     workers: Annotated[
         int | None,
         typer.Option(
-            "--workers", "-n", help="How many tests run at the same time. Default: one more than processors, at most 8."
+            "--workers", "-n", help="How many tests run at the same time. Default: two more than processors, at most 8."
         ),
     ] = None,
     exit_first: Annotated[bool, typer.Option("--exitfirst", "-x", help="Stop at the first failure.")] = False,
@@ -78,9 +78,9 @@ def test(
     folders = [checkout / "tests" / part.value for part in ((only,) if only else parts)]
     # -r: what was skipped is summed up by tests/conftest.py, in fewer lines than pytest's own.
     argv = [str(python), "-m", "pytest", "-rfEx", "--rootdir", str(checkout), "--durations=15", "--durations-min=1"]
-    # A whole file for one worker: its site is made once. In order: those marked `first` fill the cache for others.
-    # Machine tests wait as much as they compute, so there is one worker more than there are processors.
-    at_once = str(workers or min(8, (os.cpu_count() or 1) + 1))
+    # The tests of one site for one worker, and in the order of tests/support/order.py.
+    # Machine tests wait as much as they compute, so there are two workers more than there are processors.
+    at_once = str(workers or min(8, (os.cpu_count() or 1) + 2))
     argv += ["--numprocesses", at_once, "--dist", "loadfile", "--no-loadscope-reorder"]
     argv += [*(["-k", expression] if expression else []), *(["-x"] if exit_first else [])]
     argv += [str(folder) for folder in folders if any(folder.rglob("test_*.py"))]
