@@ -26,7 +26,7 @@ STARTS = int(os.environ.get("MANYLAB_STARTS", "60"))
 WARM_UP = 20  # until every cache and pool has what it is going to have
 LONG_LIVED = re.compile(r"manylab\.hub$|manylab\.warden$|configurable-http-proxy$|manylab\.warm\.nursery$|nursery\.py$")
 # Bytes of its own that a process may have more of. Node takes what it finds before it collects (70 MB at the start, 225
-# after 6,000 routes and requests, and no more after 16,000); the hub collects seldom (app.py): 15 kB more for each start.
+# after 6,000 routes and requests, no more after 16,000); the hub collects seldom (app.py), 15 kB more for each start.
 MEMORY = {"configurable-http-proxy": 160 << 20, "manylab.hub": (12 << 20) + STARTS * (24 << 10)}
 USUAL = 12 << 20
 FILES = 8  # connections that are kept open for the next question
