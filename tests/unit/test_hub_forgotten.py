@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -13,13 +14,20 @@ from manylab.system import warden_client as client
 
 
 def running(*found: tuple[str, str, int]) -> list[dict]:
-    return [{"user": user, "server": server, "pid": pid} for user, server, pid in found]
+    return [{"user": user, "server": server, "pid": pid, "since": time.time()} for user, server, pid in found]
 
 
 def test_forgotten_is_what_runs_and_is_not_known():
     found = running(("alice", "", 1), ("alice", "second", 2), ("bob", "", 3))
-    assert forgotten(found, {("alice", ""), ("carol", "")}) == {("alice", "second"): 2, ("bob", ""): 3}
-    assert forgotten([], {("alice", "")}) == {}
+    assert forgotten(found, {("alice", ""), ("carol", "")}, 0.0) == {("alice", "second"): 2, ("bob", ""): 3}
+    assert forgotten([], {("alice", "")}, 0.0) == {}
+
+
+def test_what_ran_long_before_the_hub_is_somebodys_work_and_stays(hub):
+    hub.runs[1]["since"] -= 3600  # another database was put back
+    hub.look()
+    hub.look()
+    assert hub.ended == []
 
 
 @pytest.fixture

@@ -1,13 +1,16 @@
 """Servers that run and that the hub does not know: ended, for nobody can reach them and nobody else would stop them.
 
 A hub that is killed after the warden has answered, and before it has written that down, leaves one; so does a stop that
-failed, or an older database that was put back. The next start of the same server ends it too (spawner.py), if there is
-one.
+failed. The next start of the same server ends it too (spawner.py), if there is one.
+
+One that ran long before this hub is left alone until then: an older database was put back, and what it computes and
+writes is somebody's work.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -17,11 +20,14 @@ from manylab.system import warden_client
 Key = tuple[str, str]
 
 LOOK_EVERY = 10.0  # seconds
+YOUNG = 600.0  # seconds: what began no longer ago than this before the hub did
 
 
-def forgotten(running: Iterable[Mapping[str, Any]], known: Iterable[Key]) -> dict[Key, int]:
-    """pid by (person, server) of what the warden runs and the hub does not know. Pure."""
-    named = {(one["user"], one["server"]): int(one["pid"]) for one in running}
+def forgotten(running: Iterable[Mapping[str, Any]], known: Iterable[Key], since: float) -> dict[Key, int]:
+    """pid by (person, server) of what the warden runs and the hub does not know. since: seconds since 1970; what was
+    begun before is not counted. Pure.
+    """
+    named = {(one["user"], one["server"]): int(one["pid"]) for one in running if one["since"] >= since}
     return {key: named[key] for key in named.keys() - set(known)}
 
 
@@ -31,6 +37,7 @@ class ForgottenServers:
     def __init__(self, app: Any, warden_socket: str) -> None:
         self.app = app
         self.warden_socket = warden_socket
+        self.since = time.time() - YOUNG
         self._before: dict[Key, int] = {}
 
     async def watch(self) -> None:
@@ -47,7 +54,7 @@ class ForgottenServers:
     async def look(self) -> None:
         """One look, and whatever follows from it."""
         answer = await warden_client.ask(self.warden_socket, {"do": "list"}, 10.0)
-        now = forgotten(answer.get("servers", ()), self._known())
+        now = forgotten(answer.get("servers", ()), self._known(), self.since)
         ended = {key for key, pid in now.items() if self._before.get(key) == pid}
         self._before = {key: pid for key, pid in now.items() if key not in ended}
         await asyncio.gather(*(self._end(*key) for key in sorted(ended)))
