@@ -130,6 +130,8 @@ def test_the_memory_under_run_is_not_one_persons_to_fill(two, what):
                 wait_until(lambda: running.poll() is not None, 10, two.site.logs)
         two.site.wait_for_log("eve uses up /run/manylab/servers/eve")
         others_go_on(two)
+        # The hub looks every ten seconds; until then it sends her to the server that is gone.
+        wait_until(lambda: not two.eve.api("GET", "users/eve").json()["servers"], 60, two.site.logs)
         two.eve.kernel = ""
         two.eve.open_lab()
         assert two.eve.run("6 * 7") == "42"
