@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from harness import Process, wait_until
 
+from support.build import SMALL
 from support.client import Client
 from support.looking import EVERYWHERE, ask, everywhere, in_memory
 from support.site import Site
@@ -23,9 +24,7 @@ PEOPLE = ("alice", "bob", "carol", "dave", "erin")
 EACH = 10 if EVERYWHERE else 4
 NAMES = tuple(f"s{number:02}" for number in range(EACH))
 ALL = {(person, name) for person in PEOPLE for name in NAMES}
-CONFIG = f"""
-[envs.default]
-packages = ["ipykernel"]
+CONFIG = f"""{SMALL}
 [servers]
 named = true
 named_limit = {EACH}

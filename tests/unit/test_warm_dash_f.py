@@ -17,7 +17,8 @@ def kernel_app():
     known = dash_f.Known()
     known.learn()
     yield application, known
-    vars(application).get("_create_loader") and delattr(application, "_create_loader")
+    if "_create_loader" in vars(application):
+        del application._create_loader
 
 
 def heard(application, argv):
@@ -59,14 +60,21 @@ def test_any_other_command_line_is_read_by_argparse(kernel_app, argv):
     assert "_create_loader" not in vars(application)
 
 
-def test_a_version_with_another_answer_is_asked_as_ever(kernel_app, monkeypatch):
-    application, _ = kernel_app
-    usual = application._create_loader
+def other_answer(*_, **__):
     said = Config({"IPKernelApp": {"connection_file": "/run/example/kernel-0.json", "more": 1}})
-    monkeypatch.setattr(application, "_create_loader", lambda *_, **__: dash_f.Said(said))
+    return dash_f.Said(said)
+
+
+def other_way(_app):
+    raise AttributeError
+
+
+@pytest.mark.parametrize("other", [other_answer, other_way])
+def test_a_version_with_another_answer_is_asked_as_ever(kernel_app, monkeypatch, other):
+    application, _ = kernel_app
     known = dash_f.Known()
-    known.learn()
-    monkeypatch.setattr(application, "_create_loader", usual)
-    monkeypatch.undo()
+    with monkeypatch.context() as patched:
+        patched.setattr(application, "_create_loader" if other is other_answer else "flatten_flags", other)
+        known.learn()
     known.use()
     assert "_create_loader" not in vars(application)

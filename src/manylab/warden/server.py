@@ -24,7 +24,6 @@ from manylab.warden.nurseries import Nurseries
 from manylab.warden.registry import Registry
 from manylab.warden.servers import Servers
 from manylab.warden.settings import Settings
-from manylab.warden.starts import GivenUp
 from manylab.warm import wire
 
 log = logging.getLogger("manylab.warden")
@@ -70,12 +69,17 @@ class Warden:
         self.nurseries.keep(self.settings)
         return self.settings
 
-    async def answer(self, message: Message, given_up: GivenUp) -> dict[str, Any]:
-        """What the message asks for; raises Refusal. given_up: whether nobody waits for the answer any more."""
+    async def answer(self, message: Message, reader: asyncio.StreamReader) -> dict[str, Any]:
+        """What the message asks for; raises Refusal. reader: where its end is seen, when nobody waits any more."""
         if isinstance(message, Authenticate):
             return messages.done(user=await self._sign_in(message))
         if isinstance(message, Start):
-            entry = await self.servers.start(message, self.fresh(), given_up)
+            # Whoever asks says nothing more: what comes is the end of the connection.
+            gone = asyncio.ensure_future(_end_of(reader))
+            try:
+                entry = await self.servers.start(message, self.fresh(), gone.done)
+            finally:
+                gone.cancel()
             return messages.done(pid=entry.pid, socket=entry.socket)
         if isinstance(message, Stop):
             return messages.done(was=await self.servers.stop((message.user, message.server), message.now))
@@ -140,13 +144,7 @@ class Warden:
             raise Refusal("forbidden", "only the hub may ask")
         if self._serving[peer.uid] > _AT_ONCE:
             raise Refusal("busy", "too many questions at once; ask again")
-        message = messages.parse(await _question(reader))
-        # Whoever asks says nothing more: what comes is the end of the connection.
-        gone = asyncio.ensure_future(_end_of(reader))
-        try:
-            return await self.answer(message, gone.done)
-        finally:
-            gone.cancel()
+        return await self.answer(messages.parse(await _question(reader)), reader)
 
     async def _place(self, peer: wire.Peer, reader: asyncio.StreamReader) -> dict[str, Any]:
         if peer.uid not in (self.settings.nursery_uid, os.geteuid()):

@@ -62,7 +62,7 @@ class Servers:
                 log.info("the server %s/%s, pid %d, ended while no warden looked", entry.user, entry.server, entry.pid)
                 self._gone(running, None)
 
-    async def start(self, message: Start, settings: Settings, given_up: GivenUp = lambda: False) -> Entry:
+    async def start(self, message: Start, settings: Settings, given_up: GivenUp) -> Entry:
         """The running server, started unless it ran already; raises Refusal.
 
         given_up: whether whoever asked is gone. Nobody would then know of the server (or have its token): it is ended,

@@ -6,6 +6,7 @@ nursery, by an application of its own, and used only for that command line and a
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import importlib
 import logging
@@ -40,15 +41,20 @@ class Known:
     def learn(self) -> None:
         """Ask argparse once. When the answer is not what is expected, as another version's may be, nothing is known."""
         before = set(sys.modules)
+        with contextlib.suppress(AttributeError, TypeError):
+            self._said = self._ask()
+        self._modules = tuple(name for name in sys.modules if name not in before)
+
+    @staticmethod
+    def _ask() -> Any:
         # With a log that nobody keeps: its own would be set up, which closes everybody's.
         application = sys.modules["ipykernel.kernelapp"].IPKernelApp(log=logging.Logger(__name__))
         flags, aliases = application.flatten_flags()
         classes = list(application._classes_with_config_traits())
         loader = application._create_loader(["-f", _EXAMPLE], aliases, flags, classes=classes)
         said = loader.load_config()
-        if {name: dict(value) for name, value in said.items()} == {"IPKernelApp": {"connection_file": _EXAMPLE}}:
-            self._said = said if loader.extra_args == [] else None
-        self._modules = tuple(name for name in sys.modules if name not in before)
+        usual = {name: dict(value) for name, value in said.items()} == {"IPKernelApp": {"connection_file": _EXAMPLE}}
+        return said if usual and loader.extra_args == [] else None
 
     def use(self) -> None:
         """For this process's application, once."""
