@@ -8,7 +8,7 @@ import os
 import signal
 import time
 from collections import OrderedDict
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
 from typing import Any, Final
 from weakref import WeakValueDictionary
@@ -21,7 +21,7 @@ from manylab.warden.processes import Process
 from manylab.warden.registry import Entry, Registry
 from manylab.warden.running import SWEEP, Running, within
 from manylab.warden.settings import Settings
-from manylab.warden.starts import GivenUp, Starts, nobody_waits
+from manylab.warden.starts import Starting, Starts, nobody_waits
 
 log = logging.getLogger("manylab.warden")
 
@@ -40,6 +40,7 @@ class Servers:
         self._registry = registry
         self._nurseries = nurseries
         self._starts = Starts(registry, nurseries, files, self._begun)
+        self._starting: dict[Key, Starting] = {}
         self._running: dict[Key, Running] = {}
         self._exited: OrderedDict[Key, int | None] = OrderedDict()
         self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
@@ -62,24 +63,28 @@ class Servers:
                 log.info("the server %s/%s, pid %d, ended while no warden looked", entry.user, entry.server, entry.pid)
                 self._gone(running, None)
 
-    async def start(self, message: Start, settings: Settings, given_up: GivenUp) -> Entry:
+    async def start(self, message: Start, settings: Settings, gone: Callable[[], bool]) -> Entry:
         """The running server, started unless it ran already; raises Refusal.
 
-        given_up: whether whoever asked is gone. Nobody would then know of the server (or have its token): it is ended,
-        and one that still waits for its turn is not begun.
+        gone: whether whoever asked is. Nobody would then know of the server (or have its token): it is ended, and one
+        that still waits for its turn is not begun.
         """
         key = (message.user, message.server)
         person = await accounts.ask(self._person, message.user, settings)
         async with self._lock(key):
             if (running := self._running.get(key)) is not None:
                 return running.entry
+            starting = self._starting[key] = Starting(gone)
             try:
-                entry = await self._starts.start(message, person, settings, given_up)
+                entry = await self._starts.start(message, person, settings, starting)
             except OSError as error:
                 log.warning("starting %s/%s: %s", *key, error)
                 raise Refusal("start-failed", f"the server could not be started: {error}") from None
-            if given_up() and (running := self._running.get(key)) is not None:
-                log.warning("whoever asked for the server %s/%s is gone; ending it", *key)
+            finally:
+                starting.over.set()
+                del self._starting[key]
+            if starting.given_up and (running := self._running.get(key)) is not None:
+                log.warning("nobody wants the server %s/%s any more; ending it", *key)
                 await self._end(running, now=True)
                 raise nobody_waits()
             return entry
@@ -91,9 +96,11 @@ class Servers:
         return person
 
     def _begun(self, running: Running) -> None:
-        self._running[running.entry.key] = running
-        self._exited.pop(running.entry.key, None)
+        key = running.entry.key
+        self._running[key] = running
+        self._exited.pop(key, None)
         self._watch(running)
+        self._starting[key].over.set()
 
     async def place(self, pid: int, caller: int, uid: int) -> Running:
         """Put a nursery's child beside the server that asked for it. Raises Refusal.
@@ -121,11 +128,16 @@ class Servers:
     async def stop(self, key: Key, now: bool) -> str:
         """`running` or `gone`, what it was; all that the server started is gone afterwards. Raises Refusal `error`."""
         was = "gone"
-        if self._lock(key).locked() and (running := self._running.get(key)) is not None:
-            # Still starting: not waited for, it may never answer.
-            running.unwanted = True
-            await self._end(running, now)
-            was = "running"
+        if (starting := self._starting.get(key)) is not None:
+            starting.unwanted = True
+            if starting.queued:
+                return was
+            await starting.over.wait()
+            if (running := self._running.get(key)) is not None:
+                # Its answer is not waited for, it may never come.
+                running.unwanted = True
+                await self._end(running, now)
+                was = "running"
         async with self._lock(key):
             if (running := self._running.get(key)) is None:
                 return was
@@ -147,7 +159,7 @@ class Servers:
 
     async def stop_all(self, user: str | None = None) -> int:
         """How many servers ran and were stopped. user: only theirs."""
-        wanted = [key for key in self._running if user in (None, key[0])]
+        wanted = [key for key in {*self._running, *self._starting} if user in (None, key[0])]
         answers = await asyncio.gather(*(self.stop(key, False) for key in wanted), return_exceptions=True)
         return sum(answer == "running" for answer in answers)
 

@@ -25,10 +25,22 @@ from manylab.warden.turns import Turn
 
 log = logging.getLogger("manylab.warden")
 
-GivenUp = Callable[[], bool]
-
 _ANSWERS: Final = 60.0  # seconds for a server to say that it can be connected to; then the hub goes on looking
 _DYING: Final = 1.0  # seconds between the last word of a process and its end
+
+
+class Starting:
+    """A start on its way. gone: whether whoever asked is; nobody would then know of the server, or have its token."""
+
+    def __init__(self, gone: Callable[[], bool]) -> None:
+        self._gone = gone
+        self.unwanted = False  # it is to be stopped
+        self.queued = True  # it waits for its turn: nothing of it is there, and nothing will be once it is given up
+        self.over = asyncio.Event()  # there is a process that can be ended, or there will be none
+
+    @property
+    def given_up(self) -> bool:
+        return self.unwanted or self._gone()
 
 
 class Starts:
@@ -44,7 +56,7 @@ class Starts:
         self._machine = Machine()
         self._turns = asyncio.Semaphore(max(2, 2 * (os.cpu_count() or 1)))
 
-    async def start(self, message: Start, person: Person, settings: Settings, given_up: GivenUp) -> Entry:
+    async def start(self, message: Start, person: Person, settings: Settings, starting: Starting) -> Entry:
         """A new server that answers, warm if that can be. Raises Refusal, OSError."""
         folder = await asyncio.to_thread(folders.for_person, settings, person)
         private = None
@@ -57,14 +69,18 @@ class Starts:
         output = None if settings.log_dir is None else folders.open_log(settings.log_dir, person.name)
         try:
             async with Turn(self._turns) as turn:
-                if given_up():
+                if starting.given_up:
                     raise nobody_waits()
+                starting.queued = False
                 nursery = None if self._nurseries is None else self._nurseries.get(SERVERS, settings)
                 if nursery is not None:
                     try:
                         return await self._one(await spawn.warm(nursery), turn, plan, person, message, settings, output)
                     except spawn.NoServer as reason:
                         log.warning("%s/%s starts cold: %s", person.name, message.server, reason)
+                        if starting.unwanted:
+                            raise nobody_waits() from None
+                        starting.over.clear()
                 elif settings.nurseries:
                     log.info("%s/%s starts cold: the nursery is not there yet", person.name, message.server)
                 return await self._one(spawn.cold(settings, output), turn, plan, person, message, settings, output)

@@ -17,6 +17,7 @@ from typing import Any, Final
 SOCKET: Final = "/run/systemd/private"
 _PATIENCE: Final = 20.0  # seconds for one question; a machine that starts sixty servers at once takes its time
 _CALL, _RETURN, _ERROR, _SIGNAL = 1, 2, 3, 4
+_NO_REPLY: Final = 1  # a flag
 _MOST: Final = 1 << 20  # bytes of one message
 
 # name, D-Bus type ("s", "t" 64-bit number, "au" list of numbers), value
@@ -106,7 +107,7 @@ def _ask(
     connection: socket.socket, member: str, signature: str, body: bytes, early: list[Message] | None = None
 ) -> Message:
     """One call and its answer; signals that come before it are put into `early`."""
-    connection.sendall(call(member, signature, body))
+    connection.sendall(call(member, signature, body) + _NUDGE)
     while True:
         message = _receive(connection)
         if message.kind == _ERROR and message.reply_to == 1:
@@ -166,12 +167,16 @@ def _properties(writer: _Writer, properties: list[Property]) -> None:
 
 def call(member: str, signature: str, body: bytes) -> bytes:
     """A call of systemd's manager, number 1 on its connection. Pure."""
+    return _call(1, 0, "org.freedesktop.systemd1.Manager", member, signature, body)
+
+
+def _call(number: int, flags: int, interface: str, member: str, signature: str, body: bytes) -> bytes:
     writer = _Writer()
-    writer.data += bytes((ord("l"), _CALL, 0, 1))
-    writer.number(len(body), "I", 4).number(1, "I", 4)
+    writer.data += bytes((ord("l"), _CALL, flags, 1))
+    writer.number(len(body), "I", 4).number(number, "I", 4)
     fields = (
         (1, "o", "/org/freedesktop/systemd1"),
-        (2, "s", "org.freedesktop.systemd1.Manager"),
+        (2, "s", interface),
         (3, "s", member),
         (6, "s", "org.freedesktop.systemd1"),
     )
@@ -185,6 +190,13 @@ def call(member: str, signature: str, body: bytes) -> bytes:
 
     writer.array(8, headers).pad(8)
     return bytes(writer.data) + body
+
+
+# systemd reads the beginning of a connection into 256 bytes, with what follows BEGIN. A question that is in there as a
+# whole it forgets until something else comes (sd-bus: bus_socket_read_auth, then it only waits for the socket); one of
+# 230 bytes, such as to stop the scope of somebody with three letters, then has no answer. So something comes, which
+# does not fit in: a call that wants no answer.
+_NUDGE: Final = _call(2, _NO_REPLY, "org.freedesktop.DBus.Peer", "Ping", "", b"")
 
 
 def _receive(connection: socket.socket) -> Message:

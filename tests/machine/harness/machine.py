@@ -155,10 +155,10 @@ class Machine(Inside):
         if self.init == "systemd":
             state = self.run(["systemctl", "is-system-running"], check=False).stdout.strip()
             return state in ("running", "degraded")
-        if self.init == "sysv":  # its PID 1 shows the runlevel; then the scripts of that level run
-            argvs = [process.argv for process in self.processes()]
-            busy = any("/etc/init.d/rc" in argv for argv in argvs[1:])
-            return argvs[0][0].startswith("init [2]") and not busy
+        if self.init == "sysv":  # the last line of its inittab (roots.py): this PID 1 has run the scripts of its level
+            said = "cat /run/booted; cut -d' ' -f22 /proc/1/stat"
+            words = self.run(["/bin/sh", "-c", said], check=False).stdout.split()
+            return len(words) == 2 and words[0] == words[1]
         return True
 
     def power_off(self, *, clean: bool = True, timeout: float = 60.0) -> None:
