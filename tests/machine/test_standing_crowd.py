@@ -279,7 +279,7 @@ def test_where_no_process_can_be_had_starts_are_cold_or_say_so_and_later_they_ar
     alice.run("kept = 42")
     with no_fork(site, nursery):
         bob.start_server()
-        site.wait_for_log("bob/ starts cold: the nursery gave no child: no process can be had")
+        site.wait_for_log("bob/ does not start warm: the nursery gave no child: no process can be had")
         bob.stop_server()
     with no_more_processes(site, nursery, pid_of(site, "warden")):
         answer = bob.api("POST", "users/bob/server")

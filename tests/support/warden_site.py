@@ -271,7 +271,7 @@ class Site:
             shutil.rmtree(self.root)
 
     def _end_what_is_left(self) -> None:
-        """People's processes that a warden left which did not end as it should; other workers have the same accounts."""
+        """People's processes that a warden left which ended badly; other workers have the same accounts."""
         for folder in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 ours = str(self.root).encode() in (folder / "environ").read_bytes()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import socket
 import subprocess
@@ -11,16 +12,22 @@ from pathlib import Path
 
 import pytest
 
+from manylab.warden import nurseries
 from manylab.warden.accounts import Person
 from manylab.warden.cgroups import Limits
 from manylab.warden.messages import Start
-from manylab.warden.nurseries import Nursery
+from manylab.warden.nurseries import Nurseries
+from manylab.warden.nursery import Nursery
 from manylab.warden.settings import Nursery as Spec
+from manylab.warden.settings import Settings
 from manylab.warden.spawn import Plan, Seat
 from manylab.warden.starts import Starts
 from manylab.warden.talk import Talk
 from manylab.warden.turns import Turn
 
+SETTINGS = functools.partial(
+    Settings, 1, None, "site", 1000, "site", None, *map(Path, ("/s", "/r", "/v", "/p")), ("/bin/true",), ("/bin",), {}
+)
 ALICE = Person("alice", 1000, 1000, (1000,), "/home/alice", "/bin/sh")
 
 
@@ -99,3 +106,66 @@ def test_a_start_that_fails_is_not_waited_for():
             return child.returncode, await one.exit_of(child.pid)
 
     assert asyncio.run(scenario()) == (-9, None)
+
+
+def test_a_nursery_that_is_about_to_be_there_is_waited_for_and_one_that_failed_is_not(tmp_path, monkeypatch):
+    """The processes' ends of the lines are here: what they say, and that they end, is what the warden goes by."""
+    lives: list[socket.socket] = []
+
+    def start(self, settings, place):
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.path.touch()
+        self.listen(ours)
+        lives.append(theirs)
+
+    monkeypatch.setattr(Nursery, "start", start)
+    monkeypatch.setattr(nurseries, "_PATIENCE", (0.0,))
+    monkeypatch.setattr(nurseries, "_SOON", 1000.0)
+    monkeypatch.setattr(nurseries.folders, "own", lambda *about: None)
+    spec = Spec("server", "server", ("/bin/true",), ())
+    settings = SETTINGS(nursery_run=tmp_path, nurseries=(spec,))
+
+    async def life(number: int) -> socket.socket:
+        while len(lives) < number:
+            await asyncio.sleep(0)
+        return lives[number - 1]
+
+    async def scenario():
+        every = Nurseries(tmp_path / "place.sock")
+        await every.coming("server")  # nobody has asked for one
+        every.keep(settings)
+
+        first = await life(1)
+        waits = asyncio.ensure_future(every.coming("server"))
+        await told(first, {"ready": True})
+        await waits
+        assert every.get("server", settings) is not None
+
+        first.close()  # it is killed
+        waits = asyncio.ensure_future(every.coming("server"))
+        second = await life(2)
+        assert not waits.done() and every.get("server", settings) is None
+        await told(second, {"ready": True})
+        await waits
+        assert every.get("server", settings) is not None
+
+        second.close()
+        waits = asyncio.ensure_future(every.coming("server"))
+        (await life(3)).close()  # it fails
+        await waits
+        await life(4)
+        await every.coming("server")  # at once
+        await told(lives[3], {"ready": True})
+        while every.get("server", settings) is None:
+            await asyncio.sleep(0)
+        lives[3].close()
+        await life(5)
+        waits = asyncio.ensure_future(every.coming("server"))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not waits.done(), "it is no longer one that failed"
+        every.keep(SETTINGS(nursery_run=tmp_path))
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))
+    for line in lives:
+        line.close()

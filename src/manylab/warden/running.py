@@ -7,7 +7,7 @@ import contextlib
 import subprocess
 from typing import Final
 
-from manylab.warden.nurseries import Nursery
+from manylab.warden.nursery import Nursery
 from manylab.warden.processes import Process
 from manylab.warden.registry import Entry
 

@@ -16,7 +16,8 @@ from weakref import WeakValueDictionary
 from manylab.warden import accounts, cgroups, processes
 from manylab.warden.accounts import Person
 from manylab.warden.messages import Refusal, Start
-from manylab.warden.nurseries import Nurseries, Nursery
+from manylab.warden.nurseries import Nurseries
+from manylab.warden.nursery import Nursery
 from manylab.warden.processes import Process
 from manylab.warden.registry import Entry, Registry
 from manylab.warden.running import SWEEP, Running, within

@@ -16,7 +16,7 @@ from manylab.base import names
 from manylab.warden.accounts import Person
 from manylab.warden.cgroup_files import Limits
 from manylab.warden.messages import Reason, Refusal, Start
-from manylab.warden.nurseries import Nursery
+from manylab.warden.nursery import Nursery
 from manylab.warden.processes import MARKER
 from manylab.warden.settings import Settings
 from manylab.warden.talk import Silent, Talk

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import logging
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from typing import Final
 
@@ -26,6 +28,9 @@ from manylab.warden.turns import Turn
 log = logging.getLogger("manylab.warden")
 
 _ANSWERS: Final = 60.0  # seconds for a server to say that it can be connected to; then the hub goes on looking
+_BESIDE: Final = max(1, (os.cpu_count() or 1) - 1)  # cold starts that keep no nursery from getting ready
+_WARM: Final = 2  # nurseries that are asked: one may be killed right now
+_NOTICED: Final = 0.2  # seconds until the end of a nursery is known here
 _DYING: Final = 1.0  # seconds between the last word of a process and its end
 
 
@@ -54,6 +59,7 @@ class Starts:
         self._files = files
         self._begun = begun
         self._machine = Machine()
+        self._beside = 0
         self._turns = asyncio.Semaphore(max(2, 2 * (os.cpu_count() or 1)))
 
     async def start(self, message: Start, person: Person, settings: Settings, starting: Starting) -> Entry:
@@ -68,25 +74,63 @@ class Starts:
         plan = spawn.plan(message, person, settings, folder, private, allowed, processes_, self._files)
         output = None if settings.log_dir is None else folders.open_log(settings.log_dir, person.name)
         try:
-            async with Turn(self._turns) as turn:
+            async with self._not_too_cold(settings), Turn(self._turns) as turn:
                 if starting.given_up:
                     raise nobody_waits()
                 starting.queued = False
-                nursery = None if self._nurseries is None else self._nurseries.get(SERVERS, settings)
-                if nursery is not None:
-                    try:
-                        return await self._one(await spawn.warm(nursery), turn, plan, person, message, settings, output)
-                    except spawn.NoServer as reason:
-                        log.warning("%s/%s starts cold: %s", person.name, message.server, reason)
-                        if starting.unwanted:
-                            raise nobody_waits() from None
-                        starting.over.clear()
-                elif settings.nurseries:
-                    log.info("%s/%s starts cold: the nursery is not there yet", person.name, message.server)
-                return await self._one(spawn.cold(settings, output), turn, plan, person, message, settings, output)
+                made = functools.partial(
+                    self._one, turn=turn, plan=plan, person=person, message=message, settings=settings, output=output
+                )
+                if (entry := await self._warm(made, f"{person.name}/{message.server}", settings, starting)) is not None:
+                    return entry
+                if settings.nurseries:
+                    log.info("%s/%s starts cold", person.name, message.server)
+                return await made(spawn.cold(settings, output))
         finally:
             if output is not None:
                 os.close(output)
+
+    async def _warm(
+        self, made: Callable[[Seat], Awaitable[Entry]], name: str, settings: Settings, starting: Starting
+    ) -> Entry | None:
+        """What `made` makes of a child of the nursery; None when there is none. Raises Refusal."""
+        for _ in range(_WARM):
+            nursery = None if self._nurseries is None else self._nurseries.get(SERVERS, settings)
+            if self._nurseries is None or nursery is None:
+                return None
+            try:
+                return await made(await spawn.warm(nursery))
+            except spawn.NoServer as reason:
+                log.warning("%s does not start warm: %s", name, reason)
+            if await within(nursery.ended, _NOTICED):
+                starting.queued = True
+                await self._nurseries.coming(SERVERS)
+            if starting.given_up:
+                raise nobody_waits()
+            starting.queued = False
+            starting.over.clear()
+            if not nursery.ended.is_set():
+                return None
+        return None
+
+    @contextlib.asynccontextmanager
+    async def _not_too_cold(self, settings: Settings) -> AsyncIterator[None]:
+        """Where the nursery is about to be there, few start cold meanwhile, and the others wait for it.
+
+        It needs one processor for some seconds, a cold start half as long: with a class at the door, everybody's cold
+        starts would keep it from getting ready, and end later than warm ones that waited.
+        """
+        if self._nurseries is None or self._nurseries.get(SERVERS, settings) is not None:
+            yield
+            return
+        beside = self._beside < _BESIDE
+        if not beside:
+            await self._nurseries.coming(SERVERS)
+        self._beside += beside
+        try:
+            yield
+        finally:
+            self._beside -= beside
 
     async def _one(
         self, seat: Seat, turn: Turn, plan: Plan, person: Person, message: Start, settings: Settings, output: int | None
