@@ -52,8 +52,8 @@ class Doors:
             add_socket(listening)
 
         server.add_socket = add
-        # The proxy keeps its connections for the next request. One that is closed on it at the wrong moment is a "503"
-        # for somebody, so only others have to hurry.
+        # A connection that is closed on the proxy at the wrong moment is a "503" for somebody, so only others have to
+        # hurry.
         patient = server.conn_params
         patient.body_timeout = PATIENCE
         patient.max_body_size = BODY

