@@ -204,13 +204,13 @@ def test_neither_hub_nor_server_closes_before_the_proxy_is_done(site, alice):
     """Who answers a request with a body and closes may be quicker than Node with its end: somebody reads "503". And a
     browser whose connection is closed after each answer connects anew for each request.
     """
-    connection = alice.http.get(f"{alice.url}hub/health").extensions["network_stream"]
-    asked = ("GET", "hub/health"), ("DELETE", "hub/api/shares/alice/"), ("PUT", "user/alice/api/contents/kept.txt")
-    for method, path in asked:
-        url = alice.url + path
-        headers = {**alice.xsrf(url if path.startswith("user") else f"{alice.url}hub/"), "Referer": url}
-        body = None if method == "GET" else {"type": "file", "format": "text", "content": "kept"}
-        answer = alice.http.request(method, url, headers=headers, json=body)
+    connection = alice.get("hub/health").extensions["network_stream"]
+    file = {"type": "file", "format": "text", "content": "kept"}
+    for answer in (
+        alice.get("hub/health"),
+        alice.api("DELETE", "shares/alice/", json={}),
+        alice.server("PUT", "api/contents/kept.txt", json=file),
+    ):
         assert answer.is_success, answer.text
         assert answer.headers.get("connection", "keep-alive") == "keep-alive"
         assert answer.extensions["network_stream"] is connection

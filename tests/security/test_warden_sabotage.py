@@ -70,6 +70,18 @@ def test_a_process_that_looks_ended_and_goes_on_is_ended(site, how):
     (home / "pid").unlink()
 
 
+def asking(site, user: str, server: str, answers: dict[str, dict]) -> threading.Thread:
+    """Somebody asks for a server and waits for the answer, which is put into `answers` under its name."""
+
+    def ask() -> None:
+        question = {"do": "start", "user": user, "server": server, "env": {}}
+        answers[server] = client.ask_sync(site.socket, question, 90)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    return thread
+
+
 WAITING = f"""
 import os, time
 if os.environ["USER"] == "mlt-alice":
@@ -84,16 +96,9 @@ def test_starts_that_never_end_are_in_nobody_elses_way(site):
     """A FIFO in the place of a file, a home on a file server that is away: as many as there are turns, and more."""
     site.serve(WAITING)
     answers = {}
-
-    def start(name: str) -> None:
-        question = {"do": "start", "user": "mlt-alice", "server": name, "env": {}}
-        answers[name] = client.ask_sync(site.socket, question, 90)
-
     names = [f"s{number}" for number in range(2 * (os.cpu_count() or 1) + 1)]
-    threads = [threading.Thread(target=start, args=(name,)) for name in names]
-    for thread in threads:
-        thread.start()
-    until(lambda: len(site.ask("list")["servers"]) >= len(names) - 1)
+    threads = [asking(site, "mlt-alice", name, answers) for name in names]
+    until(lambda: len(site.ask("list")["servers"]) == len(names) - 1)
     assert site.ask("start", user="mlt-bob", server="", env={})["ok"]
     assert answers == {}
     # And whoever is to end them does not wait for them to answer either.
@@ -119,21 +124,14 @@ def test_a_start_that_waits_for_its_turn_can_be_stopped(site):
     turns = 2 * max(1, os.cpu_count() or 1)
     answers = {}
 
-    def start(user: str, name: str) -> None:
-        question = {"do": "start", "user": user, "server": name, "env": {}}
-        answers[name] = client.ask_sync(site.socket, question, 90)
-
     def started() -> set[str]:
         return {one["server"] for one in site.ask("list")["servers"]}
 
-    threads = [threading.Thread(target=start, args=("mlt-alice", f"s{number}")) for number in range(turns)]
-    for thread in threads:
-        thread.start()
+    threads = [asking(site, "mlt-alice", f"s{number}", answers) for number in range(turns)]
     until(lambda: len(started()) == turns)
     log = site.root / "logs/server-mlt-bob.log"  # opened right before the turn is waited for
     log.unlink(missing_ok=True)
-    threads.append(threading.Thread(target=start, args=("mlt-bob", "late")))
-    threads[-1].start()
+    threads.append(asking(site, "mlt-bob", "late", answers))
     until(log.exists)
     assert client.ask_sync(site.socket, {"do": "stop", "user": "mlt-bob", "server": "late", "now": True}, 15)["ok"]
     assert "late" not in started() | answers.keys()

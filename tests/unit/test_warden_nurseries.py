@@ -164,7 +164,11 @@ def test_a_nursery_that_is_about_to_be_there_is_waited_for_and_one_that_failed_i
         for _ in range(10):
             await asyncio.sleep(0)
         assert not waits.done(), "it is no longer one that failed"
+        await told(lives[4], {"ready": True})
+        await waits
         every.keep(SETTINGS(nursery_run=tmp_path))
+        assert every.get("server", SETTINGS(nursery_run=tmp_path)) is None
+        await every.coming("server")  # nobody asks for one any more
 
     asyncio.run(asyncio.wait_for(scenario(), 60))
     for line in lives:

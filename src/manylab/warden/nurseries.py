@@ -50,10 +50,12 @@ class Nurseries:
             if wanted.get(name) != spec:
                 task.cancel()
                 del self._keepers[name]
+                self._coming.pop(name, None)  # who waits for it hears that from the task
                 if (nursery := self._now.get(name)) is not None and name not in wanted:
                     nursery.retire()
         for name, spec in wanted.items():
             if name not in self._keepers:
+                self._coming[name] = _Coming()
                 self._keepers[name] = (spec, _task(self._look_after(spec, settings)))
 
     async def retire(self) -> None:
@@ -88,7 +90,7 @@ class Nurseries:
         assert settings.nursery_run is not None
         folders.own(settings.nursery_run, 0o755)
         tries, pause = 0, 0.0
-        coming = self._coming[spec.name] = _Coming()
+        coming = self._coming[spec.name]
         while True:
             coming.since = asyncio.get_running_loop().time()
             # What fails twice may fail for its rehearsal (an extension that leaves a thread): better slower than cold.
@@ -123,7 +125,7 @@ class Nurseries:
             await asyncio.wait((ready, ended), timeout=_READY, return_when=asyncio.FIRST_COMPLETED)
             if not nursery.ready.is_set():
                 return
-            # Only now under the name that people's servers know: until then a start is cold at once.
+            # Only now under the name that people's servers know: until then a kernel's start is cold at once.
             final = settings.nursery_run / f"{spec.name}.sock"
             nursery.path.replace(final)
             nursery.path = final

@@ -102,14 +102,15 @@ class Starts:
                 return await made(await spawn.warm(nursery))
             except spawn.NoServer as reason:
                 log.warning("%s does not start warm: %s", name, reason)
-            if await within(nursery.ended, _NOTICED):
+            gone = await within(nursery.ended, _NOTICED)
+            if gone:
                 starting.queued = True
                 await self._nurseries.coming(SERVERS)
             if starting.given_up:
                 raise nobody_waits()
             starting.queued = False
             starting.over.clear()
-            if not nursery.ended.is_set():
+            if not gone:
                 return None
         return None
 
