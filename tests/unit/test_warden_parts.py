@@ -1,4 +1,4 @@
-"""The warden's parts that need neither root nor another account: settings, registry, throttle, plans, logs."""
+"""The warden's parts that need neither root nor another account: settings, registry, throttle, plans."""
 
 from __future__ import annotations
 
@@ -6,12 +6,8 @@ import asyncio
 import contextlib
 import json
 import os
-import shutil
 import socket
 import stat
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +18,7 @@ from hypothesis import strategies as st
 
 from manylab.base.errors import AlreadyRunning, ConfigError, WardenUnavailable
 from manylab.system import warden_client as client
-from manylab.warden import accounts, folders, processes, settings, spawn
+from manylab.warden import accounts, processes, settings, spawn
 from manylab.warden.accounts import Person
 from manylab.warden.cgroups import Limits
 from manylab.warden.login import Throttle
@@ -297,45 +293,6 @@ def test_a_process_is_its_number_and_its_moment():
     assert processes.see(2**22 + 1) is None
 
 
-def test_a_big_log_moves_aside_and_the_open_file_stays_in_use(tmp_path):
-    log = os.open(tmp_path / "server-alice.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.write(log, b"x" * (11 << 20))
-    folders.trim_log(tmp_path / "server-alice.log")
-    os.write(log, b"after")
-    os.close(log)
-    assert (tmp_path / "server-alice.log").read_bytes() == b"after"
-    assert (tmp_path / "server-alice.log.1").stat().st_size == 10 << 20
-
-
-def test_a_log_that_is_long_and_empty_costs_nothing(tmp_path):
-    """Whoever has it open can make it as long as they like, and write anywhere in it."""
-    path = tmp_path / "server-alice.log"
-    log = os.open(path, os.O_RDWR | os.O_CREAT)
-    os.ftruncate(log, 1 << 42)
-    folders.trim_logs(tmp_path)
-    assert (path.stat().st_size, (tmp_path / "server-alice.log.1").stat().st_size) == (0, 0)
-    os.pwrite(log, b"the end", (1 << 42) - 7)
-    os.close(log)
-    folders.trim_logs(tmp_path)
-    assert path.stat().st_size == 0
-    assert (tmp_path / "server-alice.log.1").read_bytes().lstrip(b"\0") == b"the end"
-
-
-def test_a_log_is_emptied_although_there_is_no_room_for_its_end(tmp_path):
-    path = tmp_path / "server-alice.log"
-    path.write_bytes(b"x" * (11 << 20))
-    path.with_name(path.name + ".1").mkdir()  # any reason why it cannot be written
-    folders.trim_log(path)
-    assert path.stat().st_size == 0
-
-
-def test_a_log_is_never_opened_through_a_link(tmp_path):
-    (tmp_path / "server-alice.log").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(OSError):
-        folders.open_log(tmp_path, "alice")
-    assert not (tmp_path / "elsewhere").exists()
-
-
 def test_a_warden_that_is_not_there_is_one_kind_of_error(tmp_path):
     with pytest.raises(WardenUnavailable):
         client.ask_sync(tmp_path / "no.sock", {"do": "list"}, 1)
@@ -373,35 +330,3 @@ def test_the_reason_that_debian_s_pam_stack_hides_is_in_shadow(tmp_path, line, r
     shadow = tmp_path / "shadow"
     shadow.write_text(f"root:*:1:0:99999:7:::\n{line}\n")
     assert accounts.why_not_now("alice", shadow, today=20200) == reason
-
-
-def deep(folder: Path, levels: int) -> None:
-    """Folders in folders; a path of them all would be too long for the kernel."""
-    here = os.open(folder, os.O_RDONLY)
-    for _ in range(levels):
-        os.mkdir("d", dir_fd=here)
-        inner = os.open("d", os.O_RDONLY, dir_fd=here)
-        os.close(here)
-        here = inner
-    os.close(here)
-
-
-def test_what_people_left_in_their_tmp_before_the_boot_keeps_nobody_from_starting(tmp_path):
-    private, elsewhere = tmp_path / "private", tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    (elsewhere / "kept").touch()
-    for folder in (private / "an-earlier-boot", tmp_path / "another"):
-        folder.mkdir(parents=True)
-        deep(folder, 3000)
-    private.chmod(0o710)
-    (private / "an-earlier-boot/link").symlink_to(elsewhere)
-    if sys.version_info < (3, 13):
-        with pytest.raises(RecursionError):
-            shutil.rmtree(tmp_path / "another", ignore_errors=True)
-    folders.empty_private(private)
-    end = time.monotonic() + 30
-    while (left := [path.name for path in private.iterdir()]) != [processes.boot_id()]:
-        assert time.monotonic() < end, left
-        time.sleep(0.05)
-    assert (elsewhere / "kept").exists()
-    subprocess.run(["rm", "-rf", tmp_path / "another"], check=True)
