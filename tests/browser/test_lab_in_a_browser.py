@@ -64,7 +64,7 @@ def test_a_cell_is_formatted_run_and_shows_its_plot(
     expect(outputs.filter(has_text="the sum is 42")).to_be_visible()
     expect(page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")).to_be_visible(timeout=SLOW)
     toolbar.locator("[data-command='docmanager:save']").click()
-    wait_until(lambda: "the sum is 42" in site.machine.read("/home/alice/Sines.ipynb"), 30, "the saved notebook")
+    wait_until(lambda: "the sum is 42" in site.machine.read("/home/alice/Sines.ipynb"), 60, "the saved notebook")
     expect(page.locator(".lm-TabBar-tab.jp-mod-current.jp-mod-dirty")).to_have_count(0)
     keep_picture("lab")
 
@@ -82,7 +82,7 @@ def test_widgets_that_the_environment_has_are_drawn_in_the_lab(page: Page, site:
     sign_in(page, site)
     in_the_lab(page)
     open_notebook(page, site, "Widgets.ipynb", WIDGETS)
-    wait_until(lambda: text_of_cell(page) == WIDGETS, 30, "the notebook's text", interval=0.2)
+    wait_until(lambda: text_of_cell(page) == WIDGETS, 60, "the notebook's text", interval=0.2)
     page.locator(".jp-NotebookPanel-toolbar:visible [data-command='notebook:run-cell-and-select-next']").click()
     outputs = page.locator(".jp-Notebook:visible .jp-OutputArea-output")
     expect(outputs.locator(".jupyter-matplotlib canvas").first).to_be_visible(timeout=SLOW)

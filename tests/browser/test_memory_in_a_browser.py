@@ -40,7 +40,7 @@ def test_the_reason_is_under_the_cell_and_is_saved_with_the_notebook(page: Page,
     dialog = page.locator(".jp-Dialog", has_text="appears to have died")
     dialog.get_by_role("button", name="Ok").click(timeout=SLOW)
     toolbar.locator("[data-command='docmanager:save']").click()
-    wait_until(lambda: "Out of memory" in small_site.machine.read("/home/alice/Hungry.ipynb"), 30, "the saved notebook")
+    wait_until(lambda: "Out of memory" in small_site.machine.read("/home/alice/Hungry.ipynb"), 60, "the saved notebook")
     run.click()
     expect(outputs.filter(has_text="again 42")).to_be_visible(timeout=SLOW)
     expect(outputs.filter(has_text="Out of memory")).to_have_count(1)

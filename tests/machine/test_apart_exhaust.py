@@ -125,9 +125,9 @@ def test_the_memory_under_run_is_not_one_persons_to_fill(two, what):
     try:
         with two.site.machine.popen([*argv, "/run/manylab/servers/eve/_", what], user="eve", cwd="/") as running:
             servers = "/run/manylab/servers"
-            wait_until(lambda: two.attack("listing", servers, user="root") == ["alice"], 30, two.site.logs)
+            wait_until(lambda: two.attack("listing", servers, user="root") == ["alice"], 60, two.site.logs)
             if what == "bytes":  # with a name or without: it had them open
-                wait_until(lambda: running.poll() is not None, 10, two.site.logs)
+                wait_until(lambda: running.poll() is not None, 60, two.site.logs)
         two.site.wait_for_log("eve uses up /run/manylab/servers/eve")
         others_go_on(two)
         # The hub looks every ten seconds; until then it sends her to the server that is gone.
@@ -153,7 +153,7 @@ def test_a_server_cannot_be_filled_up_by_somebody_who_may_not_even_enter(two):
         assert held == 1500
         # They come faster than anybody can look at them; then it answers again, though all are still there.
         url = f"{two.alice.server_url}api"
-        wait_until(lambda: two.alice.http.get(url).status_code == 200, 30, lambda: "an answer of alice's server")
+        wait_until(lambda: two.alice.http.get(url).status_code == 200, 60, lambda: "an answer of alice's server")
         others_go_on(two)
 
 

@@ -120,7 +120,7 @@ def test_an_address_that_others_reach_needs_tls_or_a_word_that_says_so(site):
     assert listening(site) == "0100007F"
     site.configure(SMALL + '[http]\naddress = "0.0.0.0"\ninsecure = true\n')
     ask(site, "apply")
-    wait_until(lambda: listening(site) == "00000000", 20, "a socket on every address")
+    wait_until(lambda: listening(site) == "00000000", 60, "a socket on every address")
     site.wait_until_it_answers()
     site.configure(SMALL + '[http]\naddress = "0.0.0.0"\ninsecure = true\n[people]\nauthenticator = "dummy"\n')
     error = refusal(site, "apply")

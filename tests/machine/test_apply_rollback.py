@@ -122,7 +122,7 @@ def test_a_change_that_leaves_no_answer_is_undone_by_itself(site, capsys):
     seconds = time.monotonic() - began
     assert error["code"] == "E-UNHEALTHY"
     assert f"generation {number} is in use again" in error["message"]
-    site.wait_until_it_answers(timeout=30)
+    site.wait_until_it_answers()
     assert rendered(site) == files
     assert current(site) == number, "what failed is no generation"
     assert site.machine.read(CONFIG_FILE) == broken, "what somebody wrote is theirs to correct"

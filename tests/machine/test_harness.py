@@ -55,7 +55,7 @@ def test_every_kind_of_machine_boots_and_an_ordinary_user_works_in_it(machine: M
 
 def test_a_machine_without_init_system_has_nothing_running_and_reaps_orphans(bookworm: Machine) -> None:
     bookworm.run("(sleep 0.1 &) ; exit 0")
-    wait_until(lambda: len(bookworm.processes()) == 1, 5, lambda: str(bookworm.processes()))
+    wait_until(lambda: len(bookworm.processes()) == 1, 60, lambda: str(bookworm.processes()))
     assert bookworm.processes()[0].argv == ("sleep", "infinity")
 
 
@@ -69,13 +69,13 @@ def test_a_command_that_takes_too_long_is_killed_with_its_children(bookworm: Mac
     started = time.monotonic()
     with pytest.raises(TimedOut):
         bookworm.run("sleep 71 & sleep 72 & wait", timeout=0.5)
-    assert time.monotonic() - started < 5
-    wait_until(lambda: len(bookworm.processes()) == 1, 5, lambda: str(bookworm.processes()))
+    assert time.monotonic() - started < 60  # not 71
+    wait_until(lambda: len(bookworm.processes()) == 1, 60, lambda: str(bookworm.processes()))
 
 
 def test_a_daemon_that_keeps_the_output_open_does_not_hold_up_its_starter(bookworm: Machine) -> None:
-    bookworm.run("setsid sleep 73 & echo started", timeout=5)
-    wait_until(lambda: ("sleep", "73") in [process.argv for process in bookworm.processes()], 5, "the daemon")
+    bookworm.run("setsid sleep 73 & echo started", timeout=60)
+    wait_until(lambda: ("sleep", "73") in [process.argv for process in bookworm.processes()], 60, "the daemon")
 
 
 def test_control_c_and_hang_up_reach_the_command_through_its_terminal(bookworm: Machine) -> None:
@@ -83,12 +83,12 @@ def test_control_c_and_hang_up_reach_the_command_through_its_terminal(bookworm: 
     script = "trap 'echo got INT; exit 7' INT; trap 'touch ~/hung-up; exit 8' HUP; "
     script += "tty; while :; do sleep 0.1; done"
     with bookworm.popen(script, user="alice", tty=True) as running:
-        running.wait_for_output(r"^/dev/pts/\d+", timeout=10)
+        running.wait_for_output(r"^/dev/pts/\d+")
         running.send("\x03")
-        running.wait_for_output("got INT", timeout=10)
+        running.wait_for_output("got INT")
         assert running.wait(10) == 7
     with bookworm.popen(script, user="alice", tty=True) as running:
-        running.wait_for_output(r"^/dev/pts/\d+", timeout=10)
+        running.wait_for_output(r"^/dev/pts/\d+")
         running.hang_up()
         assert running.wait(10) == 8
     assert bookworm.exists("/home/alice/hung-up")
@@ -164,7 +164,7 @@ def test_nothing_is_left_when_the_process_that_made_a_machine_is_killed(janitor_
         owner.kill()
     if not janitor_lives:
         sweep.sweep()
-    wait_until(lambda: not traces(name), 15, lambda: str(traces(name)))
+    wait_until(lambda: not traces(name), 60, lambda: str(traces(name)))
     assert owners.is_abandoned(name)
 
 

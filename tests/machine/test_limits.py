@@ -173,7 +173,7 @@ def test_an_idle_kernel_that_had_to_go_says_so_under_its_next_cell(site):
         # the machine's kernel may end the second largest as well while it is still taking the first one away.
         bob.run(f"kept = 42\nimport subprocess, sys\nsubprocess.run([sys.executable, '-c', {GROW!r}])", timeout=120)
         bob.kernel = large
-        wait_until(lambda: "Out of memory" in bob.run("print('next')", timeout=120), 30, lambda: "the sentence")
+        wait_until(lambda: "Out of memory" in bob.run("print('next')", timeout=120), 60, lambda: "the sentence")
         assert bob.run("print('then')") == "then\n"
         bob.kernel = small
         assert bob.run("print(kept)") == "42\n"

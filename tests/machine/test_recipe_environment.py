@@ -198,7 +198,7 @@ def test_no_secret_is_in_an_argv_a_log_or_a_file_that_others_can_read(site, alic
 
 def test_the_site_is_served_under_its_base_url(site, alice):
     bare = f"http://127.0.0.1:{site.machine.port}"
-    with httpx.Client(trust_env=False, timeout=20) as browser:
+    with httpx.Client(trust_env=False, timeout=60) as browser:
         for start in ("/wsl", "/wsl/", "/wsl/hub/"):
             answer = browser.get(bare + start, follow_redirects=True)
             assert answer.status_code == 200 and answer.url.path == "/wsl/hub/login", start
@@ -209,7 +209,7 @@ def test_the_site_is_served_under_its_base_url(site, alice):
 
 
 def test_a_setting_of_jupyterhub_by_its_own_name_takes_effect(site):
-    assert httpx.get(f"{site.url}hub/metrics", trust_env=False, timeout=20).status_code == 200, (
+    assert httpx.get(f"{site.url}hub/metrics", trust_env=False, timeout=60).status_code == 200, (
         "JupyterHub's own default is 403"
     )
 

@@ -100,7 +100,7 @@ def test_a_taken_port_is_reported_with_the_program_and_pid_that_have_it(site, co
 def pid_of_listener(site: Site, squatter: Running) -> int:
     """The pid of the squatter, as soon as it listens."""
     listens = f"grep -qi ':{site.machine.port:04X} 00000000:0000 0A' /proc/net/tcp"
-    wait_until(lambda: site.machine.run(listens, check=False).returncode == 0, 10, squatter.output)
+    wait_until(lambda: site.machine.run(listens, check=False).returncode == 0, 60, squatter.output)
     (pid,) = [process.pid for process in site.machine.processes() if "http.server" in process.argv]
     return pid
 

@@ -155,7 +155,7 @@ def by_hand(site: Site, name: str) -> None:
 
 def token_works(site: Site, token: str) -> bool:
     answer = httpx.get(
-        f"{site.url}hub/api/user", headers={"Authorization": f"token {token}"}, trust_env=False, timeout=20
+        f"{site.url}hub/api/user", headers={"Authorization": f"token {token}"}, trust_env=False, timeout=60
     )
     return answer.status_code == 200
 

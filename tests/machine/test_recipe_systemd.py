@@ -54,7 +54,7 @@ def wait_until_reachable(site: Site, client: Client) -> None:
         return answer.status_code == 200 and str(answer.url) == f"{client.server_url}api/status"
 
     site.wait_until_it_answers()
-    wait_until(look, 10, "the way to the server")
+    wait_until(look, 60, "the way to the server")
 
 
 def server_of(site: Site, name: str) -> tuple[int, str]:
@@ -190,7 +190,7 @@ def test_stop_ends_everything_and_start_brings_the_site_back(site, alice):
         assert not site.answers()
         assert site.manylab("status", check=False).returncode == 3
         site.manylab("start") if stop[0] == "manylab" else site.machine.run(["systemctl", "start", "manylab"])
-        site.wait_until_it_answers(timeout=30)
+        site.wait_until_it_answers()
         assert site.manylab("status").returncode == 0
         if stop[0] == "manylab":
             alice.start_server()  # so that the second way has something to end too

@@ -27,7 +27,7 @@ def running(site: Site) -> Site:
     """The site, up, whatever the test before did to it."""
     if not site.answers():
         script(site, "start")
-        site.wait_until_it_answers(timeout=30)
+        site.wait_until_it_answers()
     return site
 
 
@@ -48,8 +48,8 @@ def wait_until_reachable(site: Site, client: Client) -> None:
         answer = client.server("GET", "api/status")
         return answer.status_code == 200 and str(answer.url) == f"{client.server_url}api/status"
 
-    site.wait_until_it_answers(timeout=30)
-    wait_until(look, 10, "the way to the server")
+    site.wait_until_it_answers()
+    wait_until(look, 60, "the way to the server")
 
 
 def script(site: Site, *words: str, user: str | None = None, check: bool = True) -> Completed:
@@ -115,14 +115,14 @@ def kill(site: Site, victims: list[Process]) -> None:
 def test_a_supervisor_that_is_killed_is_replaced(running, alice):
     victims = supervisors(running)
     kill(running, victims[:1])
-    wait_until(lambda: script(running, "status", check=False).returncode == 0 and running.answers(), 30, "recovery")
+    wait_until(lambda: script(running, "status", check=False).returncode == 0 and running.answers(), 60, "recovery")
     wait_until_reachable(running, alice)
     assert alice.run("x") == "41"
 
 
 def test_when_everything_that_supervises_is_killed_status_is_1_and_start_mends_it(running, alice):
     kill(running, supervisors(running))
-    wait_until(lambda: not supervisors(running), 5, "their end")
+    wait_until(lambda: not supervisors(running), 60, "their end")
     done = script(running, "status", check=False)
     assert done.returncode == 1, done
     assert script(running, "start").returncode == 0

@@ -240,7 +240,7 @@ def test_an_extension_that_works_comes_with_the_next_start_and_goes_again(site, 
     assert state(site)[0] == first[0] and "good_one" not in site.machine.read(CONFIG_FILE)
     alice.stop_server()
     alice.open_lab()
-    wait_until(lambda: alice.server("GET", "good").status_code == 404, 20, lambda: "the old server")
+    wait_until(lambda: alice.server("GET", "good").status_code == 404, 60, lambda: "the old server")
 
 
 def test_documents_can_be_edited_together_by_a_setting(site, alice):

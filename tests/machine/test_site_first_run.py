@@ -104,7 +104,7 @@ def test_however_it_is_stopped_nothing_that_it_started_is_left_running(site, sto
         alice.open_lab()
         alice.run("import subprocess; subprocess.Popen(['setsid', 'sleep', '4321']); None")
         asleep = ("sleep", "4321")
-        wait_until(lambda: any(one.argv == asleep for one in site.machine.processes()), 20, lambda: "the sleeper")
+        wait_until(lambda: any(one.argv == asleep for one in site.machine.processes()), 60, lambda: "the sleeper")
         stop(up)
         code = up.wait(60)
         assert code == 0 or stop is close_terminal, up.output()
@@ -292,4 +292,4 @@ def test_without_any_python_an_ordinary_user_is_told_what_to_ask_for():
         done = machine.run([f"{CHECKOUT}/manylab", "up"], user="carol", check=False)
         assert done.returncode == 1
         assert "there is no Python 3.10 or later" in done.stderr
-        wait_until(lambda: len(machine.processes()) == 1, 5, "the end of everything")
+        wait_until(lambda: len(machine.processes()) == 1, 60, "the end of everything")

@@ -154,8 +154,8 @@ def stop_all(site: Site, people: list[Client]) -> None:
         )
     assert {answer.status_code for answer in answers} <= {202, 204}
     wait_until(lambda: not servers(site), 60, lambda: "\n".join(map(str, servers(site))))
-    wait_until(lambda: not ask(site, "status")["servers"], 30, site.logs)
-    wait_until(lambda: not zombies(site), 10, lambda: "\n".join(map(str, zombies(site))))
+    wait_until(lambda: not ask(site, "status")["servers"], 60, site.logs)
+    wait_until(lambda: not zombies(site), 60, lambda: "\n".join(map(str, zombies(site))))
 
 
 @pytest.mark.parametrize("part", ["nursery", "hub", "warden"])

@@ -100,11 +100,11 @@ def test_named_servers_are_off_until_the_setting_allows_them(site):
     site.wait_until_it_answers()
     with signed_in(site, "bob") as bob:
         assert bob.api("POST", "users/bob/servers/extra").status_code in (201, 202)
-        wait_until(lambda: ("bob", "extra") in running(site), 40, "a named server")
+        wait_until(lambda: ("bob", "extra") in running(site), 60, "a named server")
         refused = bob.api("POST", "users/bob/servers/another")
         assert refused.status_code == 400 and "maximum" in refused.text
         assert bob.api("DELETE", "users/bob/servers/extra").status_code in (202, 204)
-        wait_until(lambda: ("bob", "extra") not in running(site), 40, "the end of the named server")
+        wait_until(lambda: ("bob", "extra") not in running(site), 60, "the end of the named server")
 
 
 # culling
@@ -143,7 +143,7 @@ def restart_hub(site: Site) -> None:
     """Kill the hub; the supervisor starts it again."""
     [before] = hubs(site)
     site.machine.run(f"kill -KILL {before}")
-    wait_until(lambda: hubs(site) not in ([], [before]), 20, "another hub")
+    wait_until(lambda: hubs(site) not in ([], [before]), 60, "another hub")
     site.wait_until_it_answers()
 
 
@@ -178,7 +178,7 @@ def test_the_database_is_copied_before_its_schema_is_upgraded_and_killing_up_sto
             alice.run("import subprocess; subprocess.Popen(['setsid', 'sleep', '4321']); None")
             up.signal(signal.SIGKILL)
             up.wait(30)
-            site.wait_until_nothing_is_left(timeout=30)
+            site.wait_until_nothing_is_left()
             assert not site.answers()
 
         now = revision(site, DATABASE)

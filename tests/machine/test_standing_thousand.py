@@ -120,7 +120,7 @@ def test_nothing_is_kept_of_servers_that_were_started_and_stopped(site, capsys):
     in_turn(clients, STARTS)
     took = time.monotonic() - began
     assert ask(site, "status")["servers"] == []
-    wait_until(lambda: not grown(before, counted(site)), 40, lambda: "\n".join(grown(before, counted(site))))
+    wait_until(lambda: not grown(before, counted(site)), 60, lambda: "\n".join(grown(before, counted(site))))
     after = counted(site)
     with capsys.disabled():
         print(

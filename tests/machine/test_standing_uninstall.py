@@ -118,5 +118,5 @@ def test_uninstall_removes_all_it_made_and_install_brings_everything_back(machin
 
 def wait_for_systemd(machine: Machine) -> dict[str, str]:
     """The tree when systemd has also forgotten alice's session."""
-    wait_until(lambda: not machine.run(["systemctl", "list-jobs", "--no-legend"]).stdout.strip(), 20, "no jobs")
+    wait_until(lambda: not machine.run(["systemctl", "list-jobs", "--no-legend"]).stdout.strip(), 60, "no jobs")
     return tree(machine, *EVERYWHERE)

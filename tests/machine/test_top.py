@@ -84,6 +84,6 @@ def test_on_a_terminal_it_goes_on_until_it_is_told_to_end(two):
         running.wait_for_output("Q end", 60)
         assert "alice" in running.output()
         running.send("p")
-        wait_until(lambda: "CPU%*" in running.output(), 20, running.output)
+        wait_until(lambda: "CPU%*" in running.output(), 60, running.output)
         running.send("q")
         assert running.wait(20) == 0

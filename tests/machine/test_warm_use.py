@@ -142,7 +142,7 @@ def test_a_second_server_of_the_same_person_has_its_own_kernels(site, alice):
         servers = alice.api("GET", "users/alice").json()["servers"]
         return bool(servers.get("second", {}).get("ready"))
 
-    wait_until(ready, 30, "the second server")
+    wait_until(ready, 60, "the second server")
     url = f"{alice.url}user/alice/second/api/kernels"
     alice.http.get(f"{alice.url}user/alice/second/lab").raise_for_status()
     first = {kernel["id"] for kernel in alice.server("GET", "api/kernels").json()}
@@ -172,7 +172,7 @@ def test_a_web_application_of_ones_own_is_seen_through_the_server_and_by_nobody_
     assert page.status_code == 200 and page.text == "a page of /hello"
     with alice.websocket(f"proxy/{port}/twice") as socket:
         socket.send("said")
-        assert socket.recv(timeout=20) == "saidsaid"
+        assert socket.recv(timeout=60) == "saidsaid"
     with site.client("bob", PASSWORD) as bob:
         bob.sign_in()
         assert bob.http.get(f"{alice.server_url}proxy/{port}/hello").status_code == 403
@@ -254,5 +254,5 @@ def test_while_the_hub_is_killed_everybody_gets_a_server_and_none_is_lost(site):
             one.result()
     with site.client("bob", PASSWORD) as bob:
         bob.sign_in()
-        wait_until(lambda: len(bob.api("GET", "users/bob").json()["servers"]) == len(names), 30, "all are known")
+        wait_until(lambda: len(bob.api("GET", "users/bob").json()["servers"]) == len(names), 60, "all are known")
         assert len(servers_of(site, "bob")) == len(names), "every process is a server that the hub knows"

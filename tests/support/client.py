@@ -156,7 +156,7 @@ class Client:
                 if time.monotonic() > end:
                     raise StartFailed(f"not ready within {timeout:g} s")
 
-    def stop_server(self, timeout: float = 30.0) -> None:
+    def stop_server(self, timeout: float = 60.0) -> None:
         """By the API, and wait until the hub says that it is gone."""
         self.api("DELETE", f"users/{quote(self.name)}/server").raise_for_status()
         end = time.monotonic() + timeout
@@ -255,7 +255,7 @@ class Client:
                 idle = idle or content["execution_state"] == "idle"
         return output
 
-    def terminal(self, command: str, timeout: float = 30.0) -> str:
+    def terminal(self, command: str, timeout: float = 60.0) -> str:
         """What a command prints in a new terminal of the Lab."""
         answer = self.server("POST", "api/terminals", json={})
         answer.raise_for_status()

@@ -63,7 +63,7 @@ class Kernel:
     def close(self) -> None:
         self.client.stop_channels()
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
 
 
 class Nursery:
@@ -194,7 +194,7 @@ def end_all(folder: Path) -> None:
     until(gone)
 
 
-def until(condition: Any, timeout: float = 20.0) -> None:
+def until(condition: Any, timeout: float = 60.0) -> None:
     """Wait until the condition holds."""
     end = time.monotonic() + timeout
     while not condition():

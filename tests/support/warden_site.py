@@ -87,7 +87,7 @@ def needs_root() -> None:
         pytest.skip("needs a private mount namespace (unshare --mount is not allowed here)")
 
 
-def until(condition, seconds: float = 10.0):
+def until(condition, seconds: float = 60.0):
     """What the condition gives as soon as it is true."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
@@ -224,13 +224,13 @@ class Site:
 
     def _answers(self) -> bool:
         with contextlib.suppress(Exception):
-            return client.ask_sync(self.socket, {"do": "list"}, 2)["ok"]
+            return client.ask_sync(self.socket, {"do": "list"}, 10)["ok"]
         return False
 
     def down(self, number: int = 15) -> int:
         """End the warden, not its servers; its exit status."""
         self.process.send_signal(number)
-        return self.process.wait(15)
+        return self.process.wait(60)
 
     def ask(self, do: str, uid: int = HUB, **fields: object) -> dict:
         with acting_as(uid):

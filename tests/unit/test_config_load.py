@@ -222,10 +222,10 @@ def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(tmp_path):
 def test_files_that_are_no_configuration_are_refused_quickly_and_clearly(tmp_path, content, line, said):
     file = tmp_path / "manylab.toml"
     file.write_bytes(content)
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(ConfigError) as caught:
         load(file)
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
     [problem] = caught.value.data["problems"]
     assert problem["line"] == line
     assert said in problem["message"]
@@ -262,10 +262,10 @@ def test_deep_and_long_texts_end_in_an_error_and_not_in_a_crash():
     ids=["unknown", "broken", "page", "package", "path", "unclosed"],
 )
 def test_a_hostile_text_does_not_keep_anybody_waiting(text):
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(ConfigError):
         parse(text)
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 def test_what_is_read_cannot_be_changed():

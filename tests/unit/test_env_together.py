@@ -24,7 +24,7 @@ def test_one_is_tried_while_another_is_compiled():
     def build(want: Environment, stages: Stages) -> None:
         if want.name == "compiled":
             with stages.one(stages.compiling):
-                assert tried.wait(20)
+                assert tried.wait(60)
         else:
             with stages.one(stages.trying):
                 tried.set()
@@ -75,7 +75,7 @@ def test_a_failure_ends_the_programs_of_the_others_and_is_what_is_raised():
 
     def build(want: Environment, stages: Stages) -> None:
         if want.name == "broken":
-            assert running.wait(20)
+            assert running.wait(60)
             raise EnvironmentFailed("no such package", hint="")
         began = time.monotonic()
         running.set()
@@ -98,8 +98,8 @@ def test_after_a_failure_no_other_goes_on_to_its_next_stage():
             with stages.one(stages.fetching):
                 failed.set()
                 raise EnvironmentFailed("no such package", hint="")
-        failed.wait(20)
-        stages.ended.wait(20)
+        failed.wait(60)
+        stages.ended.wait(60)
         with stages.one(stages.trying):
             went_on.append(want.name)
 

@@ -151,9 +151,9 @@ def test_an_interrupt_ends_a_loop_and_a_call_that_waits_in_c(nursery, home):
         ):
             # Without this ipykernel takes back what arrives just after an error.
             kernel.client.execute(code, stop_on_error=False)
-            until(lambda: kernel.client.get_iopub_msg(timeout=10)["msg_type"] == "stream")
+            until(lambda: kernel.client.get_iopub_msg(timeout=60)["msg_type"] == "stream")
             kernel.process.signal_group(signal.SIGINT)
-            assert kernel.client.get_shell_msg(timeout=10)["content"]["ename"] == "KeyboardInterrupt"
+            assert kernel.client.get_shell_msg(timeout=60)["content"]["ename"] == "KeyboardInterrupt"
         assert kernel.run("print(6 * 7)") == "42\n"
 
 
@@ -164,13 +164,13 @@ def test_the_exit_of_a_kernel_is_known(nursery, home):
         assert kernel.process.poll() == 3
     with nursery.warm(home) as kernel:
         kernel.process.kill()
-        assert kernel.process.wait(10) == -9
+        assert kernel.process.wait(60) == -9
 
 
 def test_a_kernel_shuts_down_when_it_is_asked_to(nursery, home):
     with nursery.warm(home) as kernel:
         kernel.client.shutdown()
-        assert kernel.process.wait(10) == 0
+        assert kernel.process.wait(60) == 0
 
 
 def test_no_kernel_listens_on_tcp(nursery, home):
@@ -189,7 +189,7 @@ def test_kernels_go_on_when_their_nursery_is_killed(home):
         with pytest.raises(forked.Cold, match="does not answer"), nursery.warm(home):
             pass
         kernel.process.kill()
-        assert kernel.process.wait(10) == forked.UNKNOWN
+        assert kernel.process.wait(60) == forked.UNKNOWN
 
 
 def test_a_nursery_that_is_stopped_is_not_waited_for(home):

@@ -97,6 +97,8 @@ class Guardian:
             self.interrupts += 1
             if self.interrupts == 1:
                 self.out.say("stopping; press Ctrl-C twice more to kill at once")
+            if self.interrupts == 2:
+                self.out.say("press Ctrl-C once more to kill at once")
             if self.interrupts >= 3:
                 self._kill_everything()
                 return True

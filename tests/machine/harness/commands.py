@@ -135,7 +135,7 @@ class Running:
         """All that it has printed until now, stdout and stderr together."""
         return self.log.read_text(errors="replace")
 
-    def wait_for_output(self, pattern: str, timeout: float = 30.0) -> re.Match[str]:
+    def wait_for_output(self, pattern: str, timeout: float = 60.0) -> re.Match[str]:
         """Wait until the output matches (re.search, multi-line). Raises TimedOut, or CommandFailed when it
         ends without.
         """
@@ -177,7 +177,7 @@ class Running:
         """The return code, or None while it runs."""
         return self._process.poll()
 
-    def wait(self, timeout: float = 30.0) -> int:
+    def wait(self, timeout: float = 60.0) -> int:
         """Its return code. Raises TimedOut, and leaves it running."""
         try:
             code = self._process.wait(timeout)

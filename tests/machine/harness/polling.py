@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 def wait_until(
     ready: Callable[[], T],
-    timeout: float = 10.0,
+    timeout: float = 60.0,
     what: str | Callable[[], str] = "a condition",
     interval: float = 0.05,
 ) -> T:
