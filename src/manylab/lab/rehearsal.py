@@ -196,14 +196,15 @@ def forget() -> None:
         context.term()
         zmq.Context._instance = None
     for found in gc.get_objects():
-        if isinstance(found, functools._lru_cache_wrapper) and _of_jupyter(found):
-            found.cache_clear()
-    gc.collect()
-    for found in gc.get_objects():
-        if isinstance(found, ThreadPoolExecutor) and found._threads:
+        kind = type(found)
+        if kind is functools._lru_cache_wrapper:
+            if _of_jupyter(found):
+                found.cache_clear()
+        elif kind is ThreadPoolExecutor and found._threads:
             # One that a class keeps for itself: its threads are not copied by a fork, and it would wait for them.
             found.shutdown(wait=True)
-            found.__init__(max_workers=found._max_workers)  # type: ignore[misc]
+            found.__init__(max_workers=found._max_workers)
+    gc.collect()
 
 
 def _of_jupyter(function: object) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import locale
 import os
 import socket
@@ -56,6 +57,7 @@ def build(environ: Mapping[str, str], **more: Mapping[str, Any]) -> ServerApp:
     wanted.merge(Config({name: dict(traits) for name, traits in more.items()}))
     provisioner.register()
     usage.use()
+    ask_no_yarn()
     singleuser.SiteServer.load_other_extensions = singleuser.load_other_extensions()
     # Like JupyterHubSingleUser.launch_instance, with a configuration object in place of a command line: what is given
     # here wins over every configuration file, and no secret or path is in argv.
@@ -63,6 +65,14 @@ def build(environ: Mapping[str, str], **more: Mapping[str, Any]) -> ServerApp:
     known = bodies.known_to(server.identity_provider.hub_auth, server.web_app.settings["cookie_secret"])
     bodies.guard(server.http_server, known)
     return server
+
+
+def ask_no_yarn() -> None:
+    """When it is imported JupyterLab has node, where there is one, say which registry JavaScript packages are fetched
+    from, for half a second. Nothing is fetched: here extensions come ready-made.
+    """
+    commands: Any = importlib.import_module("jupyterlab.commands")
+    commands._yarn_config = lambda _: {"yarn config": {}, "npm config": {}}
 
 
 def wait_longer(server: Any) -> None:
