@@ -31,7 +31,7 @@ def site(request) -> Iterator[Site]:
         spec = site.machine.read(f"{SPECS}/python3/kernel.json")
         put(site, f"{OWN}/reference/kernel.json", spec)
         with site.up():
-            site.wait_for_log("the nursery default is ready", timeout=60)
+            site.wait_for_log("the nursery default is ready")
             yield site
 
 

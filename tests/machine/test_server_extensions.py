@@ -80,7 +80,7 @@ def site(tmp_path_factory) -> Iterator[Site]:
         for path in folder.glob("*.whl"):
             one.machine.write(f"/srv/wheels/{path.name}", path.read_bytes())
         one.add_user("alice", "her password")
-        one.wait_for_log("the nursery server is ready", timeout=120)
+        one.wait_for_log("the nursery server is ready")
         yield one
 
 

@@ -204,7 +204,7 @@ def test_a_warm_server_is_like_a_cold_one(site):
         site.configure(f'[servers]\nstart = "{start}"\n')
         with site.up(), site.client("alice", "her password") as alice:
             if start == "warm":
-                site.wait_for_log("the nursery server is ready", timeout=120)
+                site.wait_for_log("the nursery server is ready")
             alice.sign_in()
             seen[start] = look(site, alice)
             assert re.findall(r"started the server alice/, pid \d+, (\w+):", site.logs(400))[-1] == start

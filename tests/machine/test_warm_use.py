@@ -54,9 +54,10 @@ def site():
     with Site("bookworm", "none", config=CONFIG) as made:
         for name in ("alice", "bob", "boss"):
             made.add_user(name, PASSWORD)
+        made.machine.write("/usr/bin/node", "#!/bin/sh\nexec sleep 4711\n", mode=0o755)
         with made.up():
-            made.wait_for_log("the nursery server is ready", 60)
-            made.wait_for_log("the nursery default is ready", 60)
+            made.wait_for_log("the nursery server is ready")
+            made.wait_for_log("the nursery default is ready")
             yield made
 
 
@@ -82,6 +83,12 @@ def test_servers_and_kernels_are_forked_from_nurseries_and_look_like_themselves(
     assert alice.run("import os; os.getppid()").isdigit()
     assert any("manylab.warm.nursery" in line for line in parent_of(site, "-m manylab.lab"))
     assert any("nursery.py" in line for line in parent_of(site, "-m ipykernel_launcher"))
+
+
+def test_neither_a_nursery_nor_a_server_asks_node_for_a_registry_of_javascript(site, alice):
+    """The machine's node never answers, so that whoever asks it is still there."""
+    assert site.machine.exists("/usr/bin/node")
+    assert not [process for process in site.machine.processes() if "4711" in process.argv]
 
 
 def test_a_file_of_a_gigabyte_goes_up_and_comes_down_whole(site, alice):

@@ -128,7 +128,7 @@ class Site:
         show = f"tail -n {lines} /var/log/manylab/*.log 2>/dev/null; journalctl --no-pager -n {lines} 2>/dev/null"
         return self.machine.run(show, check=False).stdout
 
-    def wait_for_log(self, text: str, timeout: float = 60.0) -> None:
+    def wait_for_log(self, text: str, timeout: float = 120.0) -> None:
         """Until the log says so somewhere."""
         wait_until(lambda: text in self.logs(400), timeout, lambda: f"{text!r} in the log:\n{self.logs()}")
 
