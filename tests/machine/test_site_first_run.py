@@ -189,7 +189,9 @@ def test_an_ordinary_user_serves_themselves_alone_and_is_told_so(root_has_a_site
             machine.run(f"mkdir -p {program} && mv /srv/cache {program}/cache && chown -R carol: /home/carol/.local")
         machine.run(["install", "-d", "-o", "carol", "-g", "carol", "/home/carol/.config/manylab"])
         # The full set of packages takes a while; on the bare machine above it is built.
-        site.configure("[envs.default]\npackages = []\n", path="/home/carol/.config/manylab/manylab.toml", owner="carol")
+        site.configure(
+            "[envs.default]\npackages = []\n", path="/home/carol/.config/manylab/manylab.toml", owner="carol"
+        )
         with site.up(user="carol", timeout=600) as up:
             up.wait_for_output("carol alone")
             with site.client("carol", PASSWORD) as carol:
