@@ -153,7 +153,7 @@ def test_a_server_that_ignores_sigterm_is_killed(site):
     answer = site.start("mlt-alice")
     begun = time.monotonic()
     assert site.ask("stop", user="mlt-alice", server="", now=True)["was"] == "running"
-    assert time.monotonic() - begun > 0.9  # it is asked first
+    assert 0.9 < time.monotonic() - begun < 4
     assert not runs(answer["pid"])
     assert site.ask("status", user="mlt-alice", server="")["exit"] == -signal.SIGKILL
     site.serve(None)

@@ -220,7 +220,7 @@ def test_a_killed_service_is_back_within_seconds_and_never_twice(site, name):
     for _ in range(KILLS):
         pid = site.pid(name)
         os.kill(pid, signal.SIGKILL)
-        site.until(lambda pid=pid: site.record().service(name).pid not in (None, pid))
+        site.until(lambda pid=pid: site.record().service(name).pid not in (None, pid), 6)
         site.until_ready()
         # A stand-in that starts its own part looks like two of itself between fork and exec; a second copy would stay.
         site.until(lambda: [site.copies(one) for one in ("warden", "hub", "proxy")] == [1, 1, 1])
@@ -238,7 +238,7 @@ def test_a_killed_supervisor_is_back_within_seconds_and_the_services_never_notic
     for _ in range(KILLS):
         before = getattr(site.record(), victim)
         assert processes.send(before, signal.SIGKILL)
-        site.until(lambda before=before: getattr(site.record(), victim) not in (None, before))
+        site.until(lambda before=before: getattr(site.record(), victim) not in (None, before), 6)
         site.until_ready()
         assert {name: site.pid(name) for name in pids} == pids
         assert len(site.ours("manylab.supervise")) == 2
@@ -325,7 +325,9 @@ def test_a_service_that_does_not_want_to_end_is_killed(site):
     site.services[2] = site.service("proxy", "stubborn", stop_timeout=0.5)
     site.write()
     started(site)
+    begun = time.monotonic()
     assert site.run("--stop").returncode == 0
+    assert time.monotonic() - begun < 8
     assert site.ours() == []
 
 

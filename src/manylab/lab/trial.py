@@ -27,6 +27,7 @@ _ANSWERS = 120.0
 
 def labextensions(prefix: Path) -> list[str]:
     """What is wrong with the extensions of JupyterLab in an environment, a sentence each."""
+    server.ask_no_yarn()
     # What `jupyter labextension list` asks, which only prints the answer.
     handler = _AppHandler(AppOptions(labextensions_path=[str(prefix / "share/jupyter/labextensions")]))
     wrong: dict[str, Any] = handler._get_extension_compat()
