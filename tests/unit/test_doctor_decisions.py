@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import stat
 from pathlib import Path
 
@@ -229,6 +231,31 @@ def test_with_subdomains_a_route_begins_with_a_host_and_the_hub_has_the_one_for_
     have = ["/", "/alice.lab.example.org/wsl/user/alice/"]
     assert network.missing_routes(have, "/wsl/", servers, subdomains=True) == []
     assert network.missing_routes(have[1:], "/wsl/", servers, subdomains=True) == ["/"]
+
+
+def test_a_persons_program_on_the_sites_port_is_named_at_whichever_address_it_is():
+    proxy = network.Listener("127.0.0.1", 10, "node", 990)
+    evil, nginx = network.Listener("::1", 66, "python3", 1001), network.Listener("192.0.2.1", 11, "nginx", 0)
+    assert list(network.judge_port([proxy, nginx], 8000, 10, 1000)) == []
+    [found] = network.judge_port([proxy, nginx, evil], 8000, 10, 1000)
+    assert found.level == "problem" and "port 8000 of ::1 is used by python3 (pid 66, uid 1001)" in found.what
+    [found] = network.judge_port([evil], 8000, 10, 1000)
+    assert found.what == "port 8000 is used by python3 (pid 66), not by the site's proxy"
+    assert list(network.judge_port([], 8000, 10, 1000)) == []
+
+
+def test_whoever_listens_on_a_port_is_found_at_every_address():
+    with socket.socket() as one, socket.socket(socket.AF_INET6) as other:
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+        other.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        other.bind(("::1", port))
+        one.listen()
+        other.listen()
+        found = network.listeners(port)
+    assert {(each.address, each.pid, each.uid) for each in found} == {
+        (address, os.getpid(), os.getuid()) for address in ("127.0.0.1", "::1")
+    }
 
 
 @pytest.mark.parametrize(

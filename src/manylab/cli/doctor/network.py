@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,14 @@ import psutil
 from manylab.base.errors import ManylabError
 from manylab.cli.doctor.paths import some
 from manylab.cli.doctor.scene import Scene, Skip
-from manylab.cli.doctor.table import Finding, check, problem, warning
+from manylab.cli.doctor.table import Finding, check, fine, problem, warning
 from manylab.model.hub import local_url
 from manylab.system import ports
 from manylab.system.http import status_of
 
 _PATIENCE = 5.0  # seconds
+# Ports from this one on are for everybody (ip-sysctl.rst).
+_UNPRIVILEGED = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 
 
 @check(
@@ -33,22 +37,70 @@ _PATIENCE = 5.0  # seconds
     mend="stop the other program, or choose another port: sudo manylab config set http.port 8001 && sudo manylab apply",
 )
 def port_taken(scene: Scene) -> Iterator[Finding]:
+    port = scene.config.http.port
     if scene.parts.running:
         if scene.layout.system:
             scene.need_root()
-        port, proxy = scene.config.http.port, scene.parts.pid("proxy")
-        owners = {
-            found.pid
-            for found in psutil.net_connections("tcp")
-            if found.status == psutil.CONN_LISTEN and found.laddr and found.laddr.port == port
-        }
-        if proxy is not None and owners and proxy not in owners:
-            yield problem(f"port {port} is used by {ports.holder(port)}, not by the site's proxy")
+        yield from judge_port(listeners(port), port, scene.parts.pid("proxy"), scene.site.facts.min_uid)
         return
     try:
-        ports.check_free(str(scene.config.http.address), scene.config.http.port)
+        ports.check_free(str(scene.config.http.address), port)
     except ManylabError as error:
         yield problem(error.message, error.hint)
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A program that listens on the site's port, at one address of this machine."""
+
+    address: str
+    pid: int
+    name: str
+    uid: int
+
+
+def listeners(port: int) -> list[Listener]:
+    """Those whose process this account may look at."""
+    found = []
+    for one in psutil.net_connections("tcp"):
+        if one.status == psutil.CONN_LISTEN and one.laddr and one.laddr.port == port and one.pid:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process = psutil.Process(one.pid)
+                found.append(Listener(one.laddr.ip, one.pid, process.name(), process.uids().real))
+    return found
+
+
+def judge_port(found: Sequence[Listener], port: int, proxy: int | None, min_uid: int) -> Iterator[Finding]:
+    """The site's proxy has the port, and no person's program has it at another address: `localhost` is ::1 first, and
+    a proxy on 127.0.0.1 leaves that to whoever comes. Root's (a web server before the site) are its owner's affair.
+
+    min_uid: where people's accounts begin. Pure.
+    """
+    if proxy is not None and found and proxy not in {one.pid for one in found}:
+        yield problem(f"port {port} is used by {found[0].name} (pid {found[0].pid}), not by the site's proxy")
+        return
+    for one in found:
+        if one.pid != proxy and one.uid >= min_uid:
+            yield problem(
+                f"port {port} of {one.address} is used by {one.name} (pid {one.pid}, uid {one.uid}): who goes to "
+                "a name, as localhost is, may reach that and not the site",
+                f"look at it: ps -fp {one.pid}; give people an address with a number, as http://127.0.0.1:{port}",
+            )
+
+
+@check(
+    "port-anybody",
+    "Nobody but root could listen on the site's port while the site is stopped",
+    why=(
+        "From port 1024 on, anybody with an account on this machine can put a sign-in page of their own there while "
+        "the site is stopped, and read the passwords of those who come."
+    ),
+    mend="where people do not trust each other: sudo manylab config set http.port 80 && sudo manylab apply",
+)
+def port_anybody(scene: Scene) -> Iterator[Finding]:
+    port, least = scene.config.http.port, int(_UNPRIVILEGED.read_text(encoding="ascii"))
+    if scene.layout.system and port >= least and len(scene.people) > 1:
+        yield fine(f"anybody could listen on port {port} while the site is stopped; below {least} only root could")
 
 
 @check(

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import shutil
+import stat
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -176,9 +177,6 @@ def _forget(uv_cache: Path, archives: Collection[bytes]) -> None:
 
 
 def _is_linked(folder: Path) -> bool:
-    for directory, _, names in os.walk(folder):
-        for name in names:
-            status = Path(directory, name).lstat()
-            if status.st_size and status.st_nlink > 1:
-                return True
-    return False
+    return any(
+        stat.S_ISREG(status.st_mode) and status.st_size and status.st_nlink > 1 for _, status in share.below(folder)
+    )

@@ -142,33 +142,47 @@ def open_to_all(folder: Path) -> None:
 
     The folder itself comes last: what anybody could write was never to be reached, if it was closed before.
     """
-    for directory, directories, files in os.walk(folder):
-        for name in (*directories, *files):
-            _open(Path(directory, name))
-    _open(folder)
+    for path, status in below(folder):
+        _open(path, status)
+    _open(str(folder), folder.lstat())
 
 
-def _open(path: Path) -> None:
-    status = path.lstat()
+def _open(path: str, status: os.stat_result) -> None:
     if stat.S_ISLNK(status.st_mode):
         return
     mode = stat.S_IMODE(status.st_mode)
     right = (mode | 0o444 | (0o111 if mode & 0o100 or stat.S_ISDIR(status.st_mode) else 0)) & 0o755
     if mode != right:
-        path.chmod(right)
+        Path(path).chmod(right)
 
 
 def inodes(folder: Path) -> dict[tuple[int, int], int]:
-    """Every file and folder below as (device, inode) -> bytes on the disk."""
+    """The folder and every file and folder below as (device, inode) -> bytes on the disk."""
     found: dict[tuple[int, int], int] = {}
-    for directory, _, names in os.walk(folder):
-        for name in (".", *names):
-            with contextlib.suppress(FileNotFoundError):
-                status = Path(directory, name).lstat()
-                found[status.st_dev, status.st_ino] = status.st_blocks * 512
+    with contextlib.suppress(FileNotFoundError):
+        own = folder.lstat()
+        found[own.st_dev, own.st_ino] = own.st_blocks * 512
+    for _, status in below(folder):
+        found[status.st_dev, status.st_ino] = status.st_blocks * 512
     return found
 
 
 def size(folder: Path) -> int:
     """Bytes on the disk, files that are shared with others included."""
     return sum(inodes(folder).values())
+
+
+def below(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
+    """Everything below, not through links; what is gone meanwhile, or cannot be read, is left out.
+
+    Paths are strings: there are tens of thousands, and a Path takes longer to make than the file to be looked at.
+    """
+    waiting = [str(folder)]
+    while waiting:
+        with contextlib.suppress(OSError), os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                with contextlib.suppress(FileNotFoundError):
+                    status = entry.stat(follow_symlinks=False)
+                    if stat.S_ISDIR(status.st_mode):
+                        waiting.append(entry.path)
+                    yield entry.path, status
