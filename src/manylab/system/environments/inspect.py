@@ -78,24 +78,27 @@ def _normal(base: Path, text: str) -> str:
 
 def owners(environment: Path, packages: Mapping[str, Distribution]) -> dict[str, list[str]]:
     """Which packages say that a file is theirs: path below the environment -> names. Byte code is left out."""
+    inside = f"{environment}/"
     found: dict[str, list[str]] = {}
     for name, files in record.conda_packages(environment):
         for file in files:
             found.setdefault(file, []).append(name)
     for package in packages.values():
-        base = package.folder.parent
-        own = _below(environment, base, f"{package.folder.name}/METADATA")
+        base = str(package.folder.parent)
+        own = _below(inside, base, f"{package.folder.name}/METADATA")
         if own in found:  # conda's packages of Python modules have both records
             continue
         for text in dict.fromkeys(package.files):
-            if (path := _below(environment, base, text)) is not None and not path.endswith(".pyc"):
+            if (path := _below(inside, base, text)) and not path.endswith(".pyc"):
                 found.setdefault(path, []).append(package.name)
     return found
 
 
-def _below(environment: Path, base: Path, text: str) -> str | None:
-    path = Path(os.path.normpath(base / text))
-    return str(path.relative_to(environment)) if path.is_relative_to(environment) else None
+def _below(inside: str, base: str, text: str) -> str:
+    """A path of a RECORD in `base`, as one below the folder `inside`, which ends in a slash; "" when it is not."""
+    # Strings: an environment has tens of thousands of files.
+    path = os.path.normpath(text if text.startswith("/") else f"{base}/{text}")
+    return path.removeprefix(inside) if path.startswith(inside) else ""
 
 
 def report(environment: Path, packages: Mapping[str, Distribution]) -> list[str]:

@@ -50,30 +50,31 @@ def link_same(folder: Path, before: Sequence[Path]) -> None:
     A file is exchanged in one rename. Byte code is only taken for a source that is the same inode: it names its
     source by size and second, which two versions of a small file can have in common.
     """
+    # Strings in what is done for each file: there are tens of thousands.
     for directory, names in _files(folder):
-        inside = directory.relative_to(folder)
-        places = [old / inside for old in before if (old / inside).is_dir()]
-        shared: dict[Path, set[str]] = {place: set() for place in places}
-        for name in names:
-            place = next((place for place in places if _become(directory / name, place / name)), None)
-            if place is not None and name.endswith(".py"):
-                shared[place].add(name.removesuffix(".py"))
+        inside = os.path.relpath(directory, folder)
+        places = [str(there) for old in before if (there := old / inside).is_dir()]
+        shared: dict[str, set[str]] = {place: set() for place in places}
+        for name in names if places else ():
+            found = next((place for place in places if _become(f"{directory}/{name}", f"{place}/{name}")), None)
+            if found is not None and name.endswith(".py"):
+                shared[found].add(name.removesuffix(".py"))
         for place, modules in shared.items():
-            _take_byte_code(directory / "__pycache__", place / "__pycache__", modules)
+            _take_byte_code(Path(directory, "__pycache__"), Path(place, "__pycache__"), modules)
 
 
-def _files(folder: Path) -> Iterator[tuple[Path, list[str]]]:
+def _files(folder: Path) -> Iterator[tuple[str, list[str]]]:
     for directory, directories, names in os.walk(folder):
         if "__pycache__" in directories:
             directories.remove("__pycache__")
-        yield Path(directory), names
+        yield directory, names
 
 
-def _become(path: Path, old: Path) -> bool:
+def _become(path: str, old: str) -> bool:
     """Whether `path` is the same file as `old`; if only its content is the same, it becomes it."""
     try:
-        there = old.lstat()
-        here = path.lstat()
+        there = os.lstat(old)
+        here = os.lstat(path)
     except OSError:
         return False
     if not (stat.S_ISREG(here.st_mode) and stat.S_ISREG(there.st_mode)):
@@ -83,7 +84,7 @@ def _become(path: Path, old: Path) -> bool:
     # An empty file takes no space, and thousands of links to one inode run into the file system's limit.
     same = 0 < here.st_size == there.st_size and here.st_dev == there.st_dev
     same = same and (here.st_mode & 0o111) == (there.st_mode & 0o111) and there.st_uid == here.st_uid
-    return same and _same_content(path, old) and _link(old, path)
+    return same and _same_content(Path(path), Path(old)) and _link(Path(old), Path(path))
 
 
 def _same_content(one: Path, other: Path) -> bool:
@@ -110,11 +111,14 @@ def _link(old: Path, path: Path) -> bool:
 def _take_byte_code(folder: Path, before: Path, modules: set[str]) -> None:
     if not modules or not before.is_dir():
         return
-    for cached in before.iterdir():
-        if cached.suffix == ".pyc" and cached.name.split(".")[0] in modules and not (folder / cached.name).exists():
-            folder.mkdir(exist_ok=True)
-            with contextlib.suppress(OSError):  # without it, it is compiled
-                os.link(cached, folder / cached.name, follow_symlinks=False)
+    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    with os.scandir(before) as entries:
+        for entry in entries:
+            name = entry.name
+            if name.endswith(".pyc") and name.split(".")[0] in modules and name not in there:
+                folder.mkdir(exist_ok=True)
+                with contextlib.suppress(OSError):  # without it, it is compiled
+                    os.link(entry.path, folder / name, follow_symlinks=False)
 
 
 def compile_new(folder: Path, python: str) -> None:
