@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 from harness import Machine, Running, root_for, wait_until
 
-from support.build import CHECKOUT, bare, personal, put_project
+from support.build import CHECKOUT, bare, put_project, site_root, with_packages
 from support.client import Client, Refused
 from support.site import Site
 
@@ -180,13 +180,17 @@ def test_the_right_person_still_comes_in(guarded):
 
 @pytest.mark.parametrize("root_has_a_site", [False, True])
 def test_an_ordinary_user_serves_themselves_alone_and_is_told_so(root_has_a_site):
-    with Site("bookworm", machine=None if root_has_a_site else personal("bookworm")) as site:
+    root = site_root("bookworm") if root_has_a_site else with_packages("bookworm")
+    with Site("bookworm", machine=Machine(root, tmpfs="6G")) as site:
         machine = site.machine
         machine.add_account("carol", password=PASSWORD)
         machine.add_account("dave", password=PASSWORD, groups=["manylab"])
         if not root_has_a_site:
+            put_project(machine)
+            # Root's site goes, and what carol would download is there already.
             program = "/home/carol/.local/share/manylab"
-            machine.run(f"mkdir -p {program} && mv /srv/cache {program}/cache && chown -R carol: /home/carol/.local")
+            machine.run(f"mkdir -p {program} && cp -a /opt/manylab/cache {program} && rm -rf /opt/manylab")
+            machine.run("chown -R carol: /home/carol/.local")
         machine.run(["install", "-d", "-o", "carol", "-g", "carol", "/home/carol/.config/manylab"])
         # The full set of packages takes a while; on the bare machine above it is built.
         site.configure(

@@ -137,13 +137,3 @@ def bare(suite: str) -> Iterator[Machine]:
         if layers.find(name, key, below) is None:
             machine.run(STRIP)
             machine.freeze(name, key)
-
-
-def personal(suite: str) -> Machine:
-    """A machine with Python and the checkout, where root has no site; what one would download waits in /srv/cache."""
-
-    def take_away(machine: Machine) -> None:
-        machine.run("mv /opt/manylab/cache /srv/cache && rm -rf /opt/manylab")
-        put_project(machine)
-
-    return Machine(installed(f"personal-{suite}-{OURS}", _code(), with_packages(suite), take_away))
