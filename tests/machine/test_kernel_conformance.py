@@ -73,15 +73,16 @@ def printed(alice: Client, spec: str) -> dict[str, str]:
     """What each cell shows in a new kernel."""
     name, _ = kernel(alice, spec)
     alice.run(SETUP)
-    mine = ((name, "KERNEL"), (f"k{name[:8]}", "SOCKET"))
-    shown = {}
-    for cell, code in cells().items():
-        try:
-            text = alice.run(code)
-        except CellFailed as failed:
-            text = f"failed: {failed}"
-        shown[cell] = without_chance(text, *mine)
-    return shown
+    return {cell: shown(alice, name, code) for cell, code in cells().items()}
+
+
+def shown(alice: Client, name: str, code: str) -> str:
+    """What a cell shows, but for names of this one kernel."""
+    try:
+        text = alice.run(code)
+    except CellFailed as failed:
+        text = f"failed: {failed}"
+    return without_chance(text, (name, "KERNEL"), (f"k{name[:8]}", "SOCKET"))
 
 
 def until_printed(alice: Client, code: str) -> str:
@@ -108,6 +109,18 @@ def test_every_cell_prints_the_same_in_a_warm_and_in_a_cold_kernel(site, alice):
     warm = printed(alice, "python3")
     assert parent(alice) == "nursery"
     assert not difference(cold, warm), difference(cold, warm)
+
+
+def test_a_cell_that_comes_first_prints_the_same_in_both(site, alice):
+    found: dict[str, dict[str, str]] = {"reference": {}, "python3": {}}
+    for spec, printed in found.items():
+        for cell, code in cells("first_cells.txt").items():
+            name = alice.start_kernel(spec)
+            printed[cell] = shown(alice, name, code)
+            assert parent(alice) == ("server" if spec == "reference" else "nursery"), cell
+            alice.server("DELETE", f"api/kernels/{name}")
+            site.machine.run(f"{FORGET}; rm -rf /home/alice/*.py /home/alice/x.*")
+    assert not difference(found["reference"], found["python3"]), difference(found["reference"], found["python3"])
 
 
 def test_a_kernel_of_the_site_that_starts_cold_is_like_any_other(site, alice):

@@ -72,6 +72,46 @@ def test_every_cell_prints_the_same_in_a_warm_and_in_a_cold_kernel(nursery, home
 
 
 @pytest.mark.parametrize(
+    "name", ["workers find a module beside the notebook", "decimal's default context", "what is imported, in its order"]
+)
+def test_a_cell_that_comes_first_prints_the_same_in_both(nursery, home, name):
+    found = []
+    for kind in (nursery.cold, nursery.warm):
+        with kind(home) as kernel:
+            found.append(without_chance(kernel.run(cells("first_cells.txt")[name]), (str(kernel.folder), "FOLDER")))
+        empty(home)
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "import sys, jedi; [sys.modules.pop(n) for n in list(sys.modules) if n.startswith(('parso', 'jedi'))]",
+        "import sys; sys.modules['parso'] = None",
+        "import sys, types; sys.modules['parso.utils'] = types.ModuleType('parso.utils')",
+        "open('parso.py', 'w').write('MINE = 1')",
+        "import os; os.mkdir('mine'); open('mine/parso.py', 'w'); import sys; sys.path.insert(0, 'mine')",
+    ],
+)
+def test_what_a_module_is_made_of_can_be_deleted_forbidden_and_replaced(nursery, home, before):
+    code = f"""
+{before}
+try:
+    import jedi.api
+    print(sys.modules['parso'].__file__, jedi.Script('import o').complete()[0].name, jedi.parser_utils.__file__)
+except (ImportError, AttributeError) as error:
+    print(type(error), error)
+"""
+    found = []
+    for kind in (nursery.cold, nursery.warm):
+        with kind(home) as kernel:
+            # What IPython has imported for its own completions is not this cell's.
+            found.append(without_chance(kernel.run("import sys\n" + code), (str(kernel.folder), "FOLDER")))
+        empty(home)
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(
     ("environ", "why"),
     [
         ({"PYTHONPATH": "/somewhere"}, "PYTHONPATH"),

@@ -45,6 +45,13 @@ def test_a_package_that_reads_the_home_at_import_is_not_taken_for_one_that_is_kn
     assert found == "HOME is set differently, and nltk.data reads it when it is imported"
 
 
+def test_a_variable_that_a_cell_sets_makes_stale_what_has_read_it_and_is_not_read_again():
+    readers = {"SOME_SETTING": {"library.settings"}, "HOME": {"jedi.settings", "nltk.data"}, "NPY_X": {"numpy"}}
+    assert variables.stale(OURS, OURS, readers) == set()
+    assert variables.stale({**OURS, "SOME_SETTING": "1", "NPY_X": "1"}, OURS, readers) == {"library.settings"}
+    assert variables.stale({**OURS, "HOME": "/elsewhere"}, OURS, readers) == {"nltk.data"}
+
+
 def test_who_reads_a_variable_is_told_even_through_the_standard_library(monkeypatch):
     monkeypatch.setenv("HOME", "/home/alice")
     with variables.Readers() as readers:

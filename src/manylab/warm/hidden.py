@@ -23,6 +23,7 @@ from manylab.warm import traces
 # Where CPython's import statement looks up its steps, 3.10 to 3.14. `importlib.util.find_spec` has its own and stays
 # as it is: it answers as if nothing was preloaded.
 _BOOTSTRAP: Final[Any] = importlib._bootstrap
+_NONE: Final = object()  # in the place of a module that is not there
 
 
 class Recorder:
@@ -94,9 +95,12 @@ class Recorder:
 
 
 class Hidden:
-    """What was preloaded and nobody has imported yet. `when_imported`: what to do when a module comes to light."""
+    """What was preloaded and nobody has imported yet. when_imported: what to do when a module comes to light. stale:
+    which modules would be different if they were imported now.
+    """
 
     def __init__(self) -> None:
+        self.stale: Callable[[], set[str]] = set
         self.modules: dict[str, types.ModuleType] = {}
         self.when_imported: dict[str, Callable[[types.ModuleType], None]] = {}
         self._needs: dict[str, set[str]] = {}
@@ -106,11 +110,17 @@ class Hidden:
         self._children: set[str] = set()
         self._closures: dict[str, list[str]] = {}
         self._shown: set[str] = set()
+        self._known: dict[str, types.ModuleType] = {}  # that can be seen, or could
         self._meta_path: list[object] = []
+        self._path: list[str] = []
+        self._found: set[str] = set()
         self._find_spec = _BOOTSTRAP._find_spec
 
-    def hide(self, names: Iterable[str], recorder: Recorder) -> None:
-        """Take these out of sight. Nobody may import or use them until `use` was called."""
+    def hide(self, names: Iterable[str], recorder: Recorder, order: Iterable[str] = ()) -> None:
+        """Take these out of sight. Nobody may import or use them until `use` was called.
+
+        order: in which those that stay have been imported by a process that imported nothing else.
+        """
         self._needs = recorder.needs
         self._left = {name: left for name, left in recorder.left.items() if any(left)}
         self._order = {name: place for place, name in enumerate(sys.modules)}
@@ -133,6 +143,16 @@ class Hidden:
                     delattr(holder, key)
         for name in [name for name in wanted if "." not in name]:
             self._closures[name] = self._closure(name)
+        self._found = {name for name in self.modules if "." not in name and self._is_found(name)}
+        _as_if_new(order)
+
+    def _is_found(self, name: str) -> bool:
+        """Whether the usual way to look for a module leads to this one. name: without a dot."""
+        try:
+            spec = self._find_spec(name, None)
+        except Exception:
+            return False
+        return spec is not None and _same(spec, self._specs[name])
 
     def _used_by(self, name: str, module: types.ModuleType) -> set[str]:
         """Modules among its names: compiled modules import without that Python is asked."""
@@ -162,6 +182,8 @@ class Hidden:
         """From now on an import finds them. What IPython needs from its start was never out of sight: renewed now."""
         self._renew(sys.modules)
         self._meta_path = list(sys.meta_path)
+        self._path = [entry for entry in sys.path if entry]
+        self._known = dict(sys.modules)
         _BOOTSTRAP._find_spec = self._find
 
     def shadow(self, folder: str) -> str | None:
@@ -188,18 +210,90 @@ class Hidden:
         module = self.modules.get(name)
         if module is None or target is not None:
             return self._find_spec(name, path, target)
+        if broken := self._broken(name):
+            self._forget(broken)
+            if name not in self.modules:
+                return self._find_spec(name, path)
         if name.rpartition(".")[0] not in self._shown or sys.meta_path != self._meta_path:
             found = self._find_spec(name, path)
             if found is None or not _same(found, self._specs[name]):
                 return found
         return importlib.machinery.ModuleSpec(name, _loader(self, name), is_package=hasattr(module, "__path__"))
 
+    def _broken(self, name: str) -> set[str]:
+        """What came with this module in the nursery and would not come with it now: it was taken away, another one is
+        in its place, it is forbidden, or it would be found elsewhere.
+        """
+        closure = self._closures.get(name) or self._closure(name)
+        there, hidden, known = sys.modules.get, self.modules.get, self._known.get
+        found = set()
+        for each in closure:
+            now: Any = there(each, _NONE)
+            ours: Any = hidden(each)
+            if ours is None:
+                ours = known(each, now) if each != "__main__" else now
+            elif now is _NONE:
+                continue
+            if now is not ours:
+                found.add(each)
+        found |= self.stale().intersection(closure) & self.modules.keys()
+        # The working folder, which IPython puts in, comes after Python's own modules.
+        moved = [entry for entry in sys.path if entry] != self._path
+        for each in self._found.intersection(closure) & self.modules.keys() - {name}:
+            if (moved or each not in sys.stdlib_module_names) and not self._is_found(each):
+                found.add(each)
+        for finder in self._new_finders():
+            found |= {each for each in closure if each in self.modules and self._other(finder, each)}
+        return found
+
+    def _new_finders(self) -> list[Any]:
+        """Those that are asked before all that were there at the start."""
+        found = []
+        for finder in sys.meta_path:
+            if any(finder is old for old in self._meta_path):
+                break
+            found.append(finder)
+        return found
+
+    def _other(self, finder: Any, name: str) -> bool:
+        """Whether this finder has something to say about a module, who would not have been asked in the nursery."""
+        parent = name.rpartition(".")[0]
+        holder = self.modules.get(parent) or sys.modules.get(parent)
+        try:
+            spec = finder.find_spec(name, getattr(holder, "__path__", None), None)
+        except AttributeError:
+            return False
+        except Exception:
+            return True  # it will say so once more, to whoever imports
+        return spec is not None and not _same(spec, self._specs[name])
+
+    def _forget(self, broken: set[str]) -> None:
+        """Have nothing ready any more that needs one of these: it is imported as usual. But for compiled modules, of
+        which many can be loaded only once.
+        """
+        gone = set(broken)
+        while more := {name for name in self.modules if name not in gone and self._uses(name) & gone}:
+            gone |= more
+        for name in gone & self.modules.keys():
+            if not isinstance(getattr(self._specs[name], "loader", None), importlib.machinery.ExtensionFileLoader):
+                del self.modules[name]
+        self._closures.clear()
+
+    def _uses(self, name: str) -> set[str]:
+        return {*self._needs.get(name, ()), name.rpartition(".")[0]}
+
     def show(self, name: str) -> None:
         """Bring it to light, with what it had imported."""
-        shown = {}
+        ready = {}
         for each in self._closures.get(name) or self._closure(name):
             # Not in the place of a file of the same name that a cell has imported in the meantime.
             if (module := self.modules.get(each)) is not None and sys.modules.get(each, module) is module:
+                ready[each] = module
+        shown = {}
+        for each, module in ready.items():
+            # Nor a compiled one of a package that is still to be imported, because it was forgotten.
+            parent = each.rpartition(".")[0]
+            if each == name or not parent or parent in ready or parent in sys.modules:
                 shown[each] = module
         for each, module in shown.items():
             parent, _, child = each.rpartition(".")
@@ -211,6 +305,7 @@ class Hidden:
         # At once: another thread sees all of it or nothing.
         sys.modules.update(shown)
         self._shown.update(shown)
+        self._known.update(shown)
         for each in shown:
             self.modules.pop(each, None)
         self._renew(shown)
@@ -219,6 +314,15 @@ class Hidden:
         # A package before what is in it.
         for each in sorted(self.when_imported.keys() & modules.keys(), key=lambda name: name.count(".")):
             self.when_imported[each](modules[each])
+
+
+def _as_if_new(order: Iterable[str]) -> None:
+    """`sys.modules` in this order, and no larger than if nothing else had ever been in it."""
+    modules = dict(sys.modules)
+    sys.modules.clear()
+    for name in dict.fromkeys([*order, *modules]):
+        if name in modules:
+            sys.modules[name] = modules[name]
 
 
 def _same(found: Any, ours: Any) -> bool:
@@ -248,3 +352,8 @@ class _Shown:
         if (spec := self.hidden._specs[self.name]) is not None:
             module.__spec__ = spec
         self.hidden.show(self.name)
+
+
+# What of this is in a traceback belongs to the import, and is left out of it as importlib's own steps are.
+for _function in (Hidden._find, Hidden.show, _Shown.create_module, _Shown.exec_module):
+    _function.__code__ = _function.__code__.replace(co_filename="<frozen importlib._bootstrap>")

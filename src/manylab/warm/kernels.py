@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import importlib
 import json
 import os
@@ -58,7 +59,11 @@ _WHEN_USED: Final[Mapping[str, tuple[str, ...]]] = {
         *("PIL.JpegImagePlugin", "PIL.PpmImagePlugin", "PIL.PngImagePlugin", "PIL.features"),
     ),
 }
-_STARTUP: Final = "import json, runpy, sys; import ipykernel.kernelapp; print(json.dumps(list(sys.modules)))"
+# In the order of `python -m ipykernel_launcher`, whose own imports come first.
+_STARTUP: Final = """
+import runpy, ipykernel_launcher, ipykernel.kernelapp, json, sys
+print(json.dumps([name for name in sys.modules if name != "ipykernel_launcher"]))
+"""
 
 
 class _Ready:
@@ -87,16 +92,16 @@ def prepare(modules: list[str]) -> None:
     _ready.folders = {folder: _names(folder) for folder in sys.path}
     _ready.environ = dict(os.environ)
     with _scratch() as scratch, renewal.Seeds() as seeds, hidden.Recorder() as recorder:
-        visible = set(json.loads(_ask_python(_STARTUP)))
+        visible = list(json.loads(_ask_python(_STARTUP)))
         with variables.Readers() as readers:
             importlib.import_module("ipykernel.kernelapp")
             identity.library_signals.update(process.caught_in_c())
             scene = traces.Scene()
             _ready.command_line.learn()
             with streams.Standing(), askers.Askers(recorder.loading) as asking:
-                for name in (*_LATE, *modules, *(each for module in modules for each in _WHEN_USED.get(module, ()))):
-                    _import(name, said=name in modules)
-        for name in askers.forget(asking.found, recorder.needs, visible):
+                # In a context of their own: what they put into it, a kernel has not got yet.
+                contextvars.copy_context().run(_import_all, modules)
+        for name in askers.forget(asking.found, recorder.needs, set(visible)):
             sys.stderr.write(
                 f"nursery: {name} is compiled and asks for IPython when it is imported; do not preload it\n"
             )
@@ -108,12 +113,22 @@ def prepare(modules: list[str]) -> None:
     ipc.patch()
     history.patch()
     sys.modules.pop("__mp_main__", None)
-    kept = visible | {name for name in sys.modules if name.partition(".")[0] in ("manylab", "__main__")}
-    _ready.hidden.hide([name for name in sys.modules if name not in kept], recorder)
+    kept = {*visible} | {name for name in sys.modules if name.partition(".")[0] in ("manylab", "__main__")}
+    _ready.hidden.hide([name for name in sys.modules if name not in kept], recorder, visible)
+    _ready.hidden.stale = _stale
     _ready.hidden.when_imported.update(libraries.Renewal(fonts).table())
     for name in (*_LATE, *modules):
         if name in _ready.hidden.modules:
             _ready.hidden.prepared(name)
+
+
+def _import_all(modules: list[str]) -> None:
+    for name in (*_LATE, *modules, *(each for module in modules for each in _WHEN_USED.get(module, ()))):
+        _import(name, said=name in modules)
+
+
+def _stale() -> set[str]:
+    return variables.stale(os.environ, _ready.environ, _ready.readers)
 
 
 def preloaded() -> Iterable[types.ModuleType]:
@@ -122,8 +137,9 @@ def preloaded() -> Iterable[types.ModuleType]:
 
 
 def _ask_python(code: str) -> str:
-    argv = [sys.executable, *(f"-X{name}={value}" for name, value in sys._xoptions.items()), "-c", code]
-    return subprocess.run(argv, stdout=subprocess.PIPE, text=True, timeout=120, check=True).stdout
+    # Not by -c: its text is put into linecache, which is imported for that.
+    argv = [sys.executable, *(f"-X{name}={value}" for name, value in sys._xoptions.items()), "-"]
+    return subprocess.run(argv, input=code, stdout=subprocess.PIPE, text=True, timeout=120, check=True).stdout
 
 
 @contextlib.contextmanager
@@ -131,7 +147,9 @@ def _scratch() -> Any:
     """Surroundings for imports that write into a home, and for libraries that would start threads."""
     folder = str(scratch.new())
     before = dict(os.environ)
-    os.environ.update({"HOME": folder, "MPLCONFIGDIR": folder, "OPENBLAS_NUM_THREADS": "1"})
+    os.environ.update({"HOME": folder, "MPLCONFIGDIR": folder, "OPENBLAS_NUM_THREADS": "1", "NUMEXPR_NUM_THREADS": "1"})
+    # What Arrow, which pandas imports where it is there, would start a thread for is done by those who allocate.
+    os.environ["JE_ARROW_MALLOC_CONF"] = "background_thread:false"
     # As ipykernel sets it in each kernel: to look for the backend takes matplotlib 7 ms.
     os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
     try:

@@ -89,8 +89,10 @@ class Renewal:
             "readline": lambda module: self._resized(),
             "numpy": lambda module: self._blas_threads("numpy"),
             "numpy.random": _random,
+            "numexpr": _numexpr,
+            "pandas.core.config_init": _pandas,
             "multiprocessing": _multiprocessing,
-            "multiprocessing.process": renew.multiprocessing_key,
+            "multiprocessing.process": _process,
             "scipy": lambda module: self._blas_threads("scipy"),
             "matplotlib": _matplotlib,
             "matplotlib.font_manager": self._fonts,
@@ -126,6 +128,7 @@ class Renewal:
             return
         with contextlib.suppress(OSError):
             kept.write_bytes(self.fonts)
+            module._log.info("generated new fontManager")
 
 
 _WINDOWS: Final = ("Local", "Roaming")
@@ -147,6 +150,41 @@ def _random(module: Any) -> None:
         module.set_bit_generator(module.MT19937())
     else:
         module.seed()
+
+
+def _numexpr(module: Any) -> None:
+    # It was imported with one thread; now it begins with as many as anywhere.
+    module.nthreads = module.utils._init_num_threads()
+
+
+def _pandas(module: Any) -> None:
+    # Options whose defaults variables can change. The module's own code says which: it is run once more, and what it
+    # registers is set instead.
+    if not any(name.startswith("PANDAS_") for name in os.environ):
+        return
+    config = module.cf
+    usual = config.register_option, config.deprecate_option
+
+    def register(key: str, defval: object, *_: object, **more: object) -> None:
+        key = key.lower()
+        config._registered_options[key] = config._registered_options[key]._replace(defval=defval)
+        *folders, last = key.split(".")
+        place = config._global_config
+        for folder in folders:
+            place = place[folder]
+        place[last] = defval
+
+    config.register_option, config.deprecate_option = register, lambda *_, **more: None
+    try:
+        exec(module.__spec__.loader.get_code(module.__name__), {"__name__": module.__name__})  # noqa: S102  their own
+    finally:
+        config.register_option, config.deprecate_option = usual
+
+
+def _process(module: Any) -> None:
+    renew.multiprocessing_key(module)
+    # Where spawned children look for modules in the place of the '' of sys.path.
+    module.ORIGINAL_DIR = str(Path.cwd())
 
 
 def _multiprocessing(module: Any) -> None:

@@ -22,6 +22,8 @@ from typing import Any, Final
 _CLASS: Final = re.compile(rb"^ +\d+ +(\d+) +\d+ +\d+ +(\d+)$", re.MULTILINE)
 # What CPython 3.12 and 3.13 (64 bits) take for "not counted": Py_INCREF leaves exactly this alone (PEP 683, object.h).
 _IMMORTAL: Final = 0xFFFF_FFFF
+# Not ctypes.pythonapi, which is everybody's and would keep the types that are set here.
+_PYTHON: Final = ctypes.PyDLL(None)
 _MOST: Final = 1_000_000  # allocations; far more than there are holes in any nursery
 
 
@@ -38,7 +40,7 @@ def fill_holes() -> None:
 
 
 def _object_malloc(size: int) -> Any:
-    allocate = ctypes.pythonapi.PyObject_Malloc
+    allocate = _PYTHON.PyObject_Malloc
     allocate.restype, allocate.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
     return allocate(size)
 

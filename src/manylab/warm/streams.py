@@ -58,6 +58,13 @@ class Later(io.TextIOBase):
     def __getattr__(self, name: str) -> Any:
         return getattr(self._now(), name)
 
+    def __repr__(self) -> str:
+        return repr(self._now())
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        return Later if self._until is not None else type(self._now())
+
 
 class Standing:
     """While it is in use, `Later` stands for both streams."""

@@ -18,6 +18,8 @@ _ALWAYS: Final = (
     "OPENSSL_",
     "PYDEVD_",
     "DEBUGPY_",
+    "ARROW_",
+    "JE_ARROW_",
 )
 # ... and by libraries for numbers, when they are loaded.
 _NUMBERS: Final = ("OPENBLAS_", "GOTO_", "OMP_", "GOMP_", "KMP_", "MKL_", "BLIS_", "NPY_", "NUMPY_", "VECLIB_")
@@ -38,6 +40,7 @@ _RENEWED: Final[Mapping[str, frozenset[str]]] = {
     "MATPLOTLIBRC": _CONFIG,
     "MPLBACKEND": _CONFIG,
     "PATH": _CONFIG,
+    **dict.fromkeys(("NUMEXPR_NUM_THREADS", "NUMEXPR_MAX_THREADS", "OMP_NUM_THREADS"), frozenset({"numexpr.utils"})),
     "TERM": frozenset({"IPython.utils.terminal"}),
     "USER": frozenset({"jupyter_client.session"}),
     "JPY_PARENT_PID": frozenset({"ipykernel.kernelapp"}),
@@ -101,8 +104,27 @@ def why_cold(
         if loaded and name.startswith(_NUMBERS) and not (name in _THREADS and loaded == {"openblas"}):
             return f"{name} is set, which a library that is loaded already has read"
         for reader in sorted(readers.get(name, ())):
-            if name in _PERSONAL and reader.partition(".")[0] in sys.stdlib_module_names:
-                continue
-            if reader not in _RENEWED.get(name, ()):
+            if _matters(name, reader):
                 return f"{name} is set differently, and {reader} reads it when it is imported"
     return None
+
+
+def _matters(name: str, reader: str) -> bool:
+    """Whether what a module made of a variable when it was imported is not made anew."""
+    if name in _PERSONAL and reader.partition(".")[0] in sys.stdlib_module_names:
+        return False
+    return reader not in _RENEWED.get(name, ())
+
+
+def stale(now: Mapping[str, str], ours: Mapping[str, str], readers: Mapping[str, Iterable[str]]) -> set[str]:
+    """Modules that would have read something else if they were imported now, after a cell has set a variable. Pure.
+
+    Without pandas, which is set anew by `libraries`, and numpy: compiled modules keep to those they were loaded with.
+    """
+    return {
+        reader
+        for name, those in readers.items()
+        if now.get(name) != ours.get(name)
+        for reader in those
+        if _matters(name, reader) and reader.partition(".")[0] not in ("numpy", "pandas")
+    }
