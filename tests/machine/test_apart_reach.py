@@ -53,6 +53,16 @@ def test_no_port_and_no_abstract_socket_leads_to_somebody_else(two):
         assert two.attack("connect", path) in ("EACCES", "ENOENT"), path
 
 
+def test_nobody_shares_a_keyring(two):
+    """Kerberos and cifs keep what they know in that of the session, which every process inherits."""
+    assert two.attack("keys_of_one_session", two.uid("alice"), two.uid("eve"), user="root") == "alice's"
+    assert in_kernel(two.alice, "key_put", "ticket", "alice's") == WORKED
+    assert in_kernel(two.alice, "key_get", "ticket") == "alice's"
+    assert two.attack_in_kernel("key_get", "ticket") == "ENOKEY"
+    assert two.attack_in_kernel("key_put", "ticket", "eve's") == WORKED
+    assert in_kernel(two.alice, "key_get", "ticket") == "alice's"
+
+
 # reading
 
 

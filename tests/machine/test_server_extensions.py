@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 import time
+import urllib.parse
 from collections.abc import Iterator
 
+import httpx
 import pytest
 from harness import wait_until
 
@@ -116,6 +120,28 @@ def test_the_lab_comes_with_its_extensions_and_each_answers(site, alice):
     assert "pylsp" in alice.server("GET", "lsp/status").text
     assert alice.server("GET", "git-pull?repo=https%3A%2F%2Fexample.org%2Fcourse.git").status_code == 200
     assert "zh_CN" in alice.server("GET", "lab/api/translations").text
+
+
+def test_a_link_puts_a_repository_nowhere_before_the_person_agreed_and_never_where_programs_look(site, alice):
+    def asked(target: str, page: str = "git-pull") -> httpx.Response:
+        query = urllib.parse.urlencode({"repo": "file:///srv/<course>", "branch": "main", "targetpath": target})
+        return alice.server("GET", f"{page}?{query}")
+
+    for target in (".config/git", "../alice/.ipython/profile_default/startup", "/tmp/x", "."):
+        for page in ("git-pull", "git-pull/api"):
+            assert asked(target, page).status_code == 400, (target, page)
+    question = asked("course")
+    assert "file:///srv/&lt;course&gt;" in question.text and "data-repo" not in question.text
+    assert asked("course", "git-pull/api").status_code == 403
+    forged = alice.http.post(str(question.url), data={"_xsrf": "guessed"}, headers={"Sec-Fetch-Site": "cross-site"})
+    assert forged.status_code == 403
+    form = {"_xsrf": html.unescape(re.search(r'name="_xsrf" value="([^"]*)"', question.text)[1])}
+    agreed = alice.http.post(str(question.url), data=form, headers={"Referer": str(question.url)})
+    assert agreed.status_code == 200 and 'data-targetpath="course"' in agreed.text
+    # There is no git on this machine, which is what it then says.
+    fetched = asked("course", "git-pull/api")
+    assert fetched.status_code == 200 and "git" in fetched.text
+    assert asked("another", "git-pull/api").status_code == 403
 
 
 def test_the_language_server_knows_the_packages_of_kernels(alice):

@@ -1,5 +1,5 @@
-"""JupyterHub, which beside its own work watches the proxy, who is a member, and servers that nobody knows any more, and
-says who opens whose server.
+"""JupyterHub, which beside its own work watches the proxy, who is a member, and servers that nobody knows any more,
+says who opens whose server, and keeps what people send it small.
 """
 
 from __future__ import annotations
@@ -11,14 +11,17 @@ import os
 from pathlib import Path
 from typing import Any
 
+from jupyterhub import orm
 from jupyterhub.apihandlers.auth import OAuthAuthorizeHandler
+from jupyterhub.apihandlers.users import UserTokenListAPIHandler
 from jupyterhub.app import JupyterHub
 
-from manylab.hub import clients, database, settings
+from manylab.hub import bodies, clients, database, settings
 from manylab.hub.doors import Doors
 from manylab.hub.forgotten import ForgottenServers
 from manylab.hub.members import MembersWatch
 from manylab.hub.proxy import SocketProxy
+from manylab.hub.tokens import FewTokensHandler
 
 COLLECT_EVERY = 600.0  # seconds
 
@@ -34,6 +37,10 @@ class SayingAuthorizeHandler(OAuthAuthorizeHandler):  # type: ignore[misc]
         if user is not None and spawner is not None and spawner.user.name != user.name:
             self.log.info("admin %s opens %s's server %s", user.name, spawner.user.name, spawner.name or "(default)")
         super().send_oauth_response(headers, body, status)
+
+
+# JupyterHub's class -> what stands in its place
+IN_PLACE_OF = {OAuthAuthorizeHandler: SayingAuthorizeHandler, UserTokenListAPIHandler: FewTokensHandler}
 
 
 async def collect_now_and_then() -> None:
@@ -63,6 +70,11 @@ class ManylabHub(JupyterHub):  # type: ignore[misc]
         # The proxy is whoever owns the folder of its socket, which is made for it alone.
         proxy = site.layout["proxy_api_socket"].parent.stat().st_uid
         self._http_server = Doors({0, os.geteuid(), proxy}).guard(server)
+        known = bodies.known_to(self.hub.cookie_name, self.cookie_secret, self._is_token)
+        bodies.guard(self._http_server, known)
+
+    def _is_token(self, token: str) -> bool:
+        return orm.APIToken.find(self.db, token) is not None
 
     def init_db(self) -> None:
         database.keep_a_log()
@@ -86,8 +98,7 @@ class ManylabHub(JupyterHub):  # type: ignore[misc]
     def init_handlers(self) -> None:
         super().init_handlers()
         self.handlers = [
-            (handler[0], SayingAuthorizeHandler, *handler[2:]) if handler[1] is OAuthAuthorizeHandler else handler
-            for handler in self.handlers
+            (handler[0], IN_PLACE_OF.get(handler[1], handler[1]), *handler[2:]) for handler in self.handlers
         ]
 
     async def start(self) -> None:

@@ -27,7 +27,7 @@ PATIENCE: Final = 60.0
 # and the proxy says "503"; JupyterHub asks for 128, which a class that arrives in the same second exceeds.
 BACKLOG: Final = 4096
 # Bytes in the body of a request, which is kept in memory before anybody asks who sent it; tornado's own is 100 MB.
-# Forms, and the API's lists of names, are small.
+# Forms, and the API's lists of names, are small. Strangers have less (bodies.py).
 BODY: Final = 256 * 1024
 _SAY_EVERY: Final = 60.0  # seconds between two lines of log about the same account
 _SUBORDINATES: Final = Path("/etc/subuid")

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
-from manylab.warm import apart, capabilities
+from manylab.warm import apart, capabilities, keyring
 
 # Out of memory, a person's server goes before the machine's own services, and a kernel before its server: its other
 # notebooks go on then. In thousandths of the limit (or of the machine's memory), added to the size, proc(5).
@@ -93,6 +93,10 @@ def become(uid: int, gid: int, groups: list[int], *, namespace_of: int | None = 
         os.setresuid(uid, uid, uid)
         if os.getresgid() != (gid, gid, gid) or set(os.getgroups()) != set(groups):
             raise Failed("start-failed", "the groups could not be set")
+        try:
+            keyring.own()
+        except OSError as error:
+            raise Failed("start-failed", f"a keyring of their own cannot be had: {error.strerror}") from None
         if namespace_of is not None:
             capabilities.put(wanted & capabilities.NURSERY, wanted & capabilities.NURSERY)
             _enter(namespace_of)

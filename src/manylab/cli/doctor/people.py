@@ -203,7 +203,9 @@ def kernel_broken_home(scene: Scene) -> Iterator[Finding]:
     for name, home in _homes(scene):
         for path, wrong in broken_specs(home / ".local/share/jupyter/kernels"):
             yield warning(
-                f"the kernel {path.parent.name!r} of {name} {wrong}", f"sudo rm -r {shlex.quote(str(path.parent))}"
+                f"the kernel {path.parent.name!r} of {name} {wrong}",
+                # As that person: the folders above are theirs, and may be links by the time that somebody types this.
+                f"sudo -u {shlex.quote(name)} rm -r {shlex.quote(str(path.parent))}",
             )
 
 
