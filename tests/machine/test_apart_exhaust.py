@@ -139,6 +139,66 @@ def test_the_memory_under_run_is_not_one_persons_to_fill(two, what):
         run(f"mount -o remount,{before} /run")
 
 
+# Her own /run, where a file that is gone reads as alice's; after what fills the real one.
+BLAME = """
+import os, subprocess, sys, time
+kept = open("/run/manylab/servers/eve/fill", "wb")
+kept.write(bytes(30 << 20))
+kept.flush()
+subprocess.run(["mount", "-t", "tmpfs", "mine", "/run"], check=True)
+os.makedirs("/run/manylab/servers/alice")
+other = open("/run/manylab/servers/alice/x", "wb")
+other.write(bytes(60 << 20))
+other.flush()
+os.unlink(other.name)
+print("reads as", os.readlink(f"/proc/self/fd/{other.fileno()}"), flush=True)
+time.sleep(600)
+"""
+
+# Files that hold nothing, have no name, and are as many as there can be.
+NAMELESS = """
+import os, resource
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+own, said = "/run/manylab/servers/eve/t", False
+while True:
+    try:
+        os.open(own, os.O_RDWR | os.O_CREAT, 0o600)
+        os.unlink(own)
+    except OSError as error:
+        if not said:
+            print("full", error.errno, flush=True)
+        said = True
+"""
+
+
+@pytest.mark.parametrize("how", ["blame", "nameless"])
+def test_whoever_fills_run_cannot_have_somebody_else_blamed_nor_hide_in_files_without_a_name(two, how):
+    run = two.site.machine.run
+    before = run("findmnt -no OPTIONS /run").stdout.strip()
+    two.alice.open_lab()
+    two.eve.open_lab()
+    alice = two.server_pid("alice")
+    since = two.site.logs(4000).count("eve uses up")
+    run("mount -o remount,size=48m,nr_inodes=20k /run")
+    try:
+        argv = [PYTHON, "-I", "-c", BLAME if how == "blame" else NAMELESS]
+        if how == "blame":
+            argv = ["unshare", "-Urm", *argv]
+        with two.site.machine.popen(argv, user="eve", cwd="/") as running:
+            running.wait_for_output("reads as /run/manylab/servers/alice/x" if how == "blame" else "full", 60)
+            wait_until(lambda: two.site.logs(4000).count("eve uses up") > since, 60, two.site.logs)
+            wait_until(lambda: running.poll() is not None, 60, two.site.logs)
+        assert "alice uses up" not in two.site.logs(4000)
+        assert two.server_pid("alice") == alice
+        assert "alice" in two.attack("listing", "/run/manylab/servers", user="root")
+        wait_until(lambda: not two.eve.api("GET", "users/eve").json()["servers"], 60, two.site.logs)
+        two.eve.kernel = ""
+        two.eve.open_lab()
+    finally:
+        run(f"mount -o remount,{before} /run")
+
+
 def test_idle_connections_to_the_public_port_leave_room_for_others(two):
     with two.holding(two.site.machine.port, MANY) as held:
         assert held == MANY

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from manylab.system import accounts
 from manylab.warden import folders, processes
+from manylab.warden.accounts import Person
 
 
 def test_a_big_log_moves_aside_and_the_open_file_stays_in_use(tmp_path):
@@ -83,3 +86,67 @@ def test_what_people_left_in_their_tmp_before_the_boot_keeps_nobody_from_startin
         time.sleep(0.05)
     assert (elsewhere / "kept").exists()
     subprocess.run(["rm", "-rf", tmp_path / "another"], check=True)
+
+
+def person(name: str, uid: int = 54321) -> Person:
+    return Person(name, uid, uid, (), "/", "/bin/sh")
+
+
+@pytest.fixture
+def private(tmp_path) -> Path:
+    folder = tmp_path / "private"
+    folder.mkdir(mode=0o710)
+    return folder
+
+
+def wait_until_emptied(private: Path) -> None:
+    end = time.monotonic() + 30
+    while left := list(private.glob("*/.gone-*")):
+        assert time.monotonic() < end, left
+        time.sleep(0.02)
+
+
+def test_a_number_that_is_given_again_brings_nothing_of_the_account_that_had_it(private):
+    folder = folders.private_for(private, person("gone-1"))
+    (folder / "tmp/secret").touch()
+    assert folders.private_for(private, person("gone-1")) == folder
+    assert (folder / "tmp/secret").exists()
+    assert folders.private_for(private, person("next-1")) == folder
+    assert list((folder / "tmp").iterdir()) == []
+    (folder / "tmp/mine").touch()
+    folders.private_for(private, person("next-1"))
+    assert (folder / "tmp/mine").exists()
+    wait_until_emptied(private)
+
+
+def test_a_folder_of_a_version_that_wrote_no_name_down_is_taken_as_it_is(private):
+    folder = folders.private_parts(folders.private_root(private) / "54321")
+    (folder / "tmp/work").touch()
+    folders.private_for(private, person("old-1"))
+    assert (folder / "tmp/work").exists()
+    folders.private_for(private, person("next-1"))
+    assert not (folder / "tmp/work").exists()
+    wait_until_emptied(private)
+
+
+def test_two_names_of_one_account_share_what_they_have(private):
+    me = pwd.getpwuid(os.geteuid())
+    folder = folders.private_for(private, person(me.pw_name, me.pw_uid))
+    (folder / "tmp/ours").touch()
+    folders.private_for(private, person("another-name", me.pw_uid))
+    assert (folder / "tmp/ours").exists()
+
+
+def test_what_a_person_had_goes_when_they_are_removed_and_nobody_elses(private, tmp_path):
+    removed = accounts.Person("gone-1", 54321, 54321, Path("/"), "/bin/sh")
+    for one in (person("gone-1"), person("stays-1", 54322)):
+        folder = folders.private_for(private, one)
+        deep(folder / "tmp", 3000)
+        (folder / "tmp/link").symlink_to(tmp_path)
+    assert accounts.remove_private(private, removed)
+    assert sorted(path.name for path in private.glob("*/*")) == ["54322", "54322.account"]
+    folders.private_for(private, person("next-1"))
+    assert accounts.remove_private(private, removed)
+    assert len(list(private.glob("*/54321"))) == 1, "the next one's"
+    assert accounts.remove_private(tmp_path / "none", removed)
+    subprocess.run(["rm", "-rf", private], check=True)

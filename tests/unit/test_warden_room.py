@@ -1,8 +1,10 @@
-"""Who loses what they have under /run when that is filled: decided from numbers."""
+"""Who loses what they have under /run when that is filled: decided from numbers, and from what files really are."""
 
 from __future__ import annotations
 
+import ctypes
 import os
+import threading
 from pathlib import Path
 
 from manylab.warden import room
@@ -37,3 +39,61 @@ def test_whoever_has_most_is_to_blame_and_nobody_who_has_as_little_as_everybody(
     assert room.to_blame(normal, whole) is None
     assert room.to_blame({**normal, "eve": Use(300 << 20, 5), "bob": Use(20 << 20, 5)}, whole) == "eve"
     assert room.to_blame({**normal, "eve": Use(0, 900_000)}, left(100_000, 90_000, 1_000_000, 10)) == "eve"
+
+
+def test_subordinate_uids_are_their_owner_and_strangers_are_nobody():
+    people, lines = {1001: "eve", 1002: "bob"}, ["eve:100000:65536", "1002:200000:10", "carol:300000:10", "# odd"]
+    assert [room.owner(uid, people, lines) for uid in (1001, 100_001, 200_009)] == ["eve", "eve", "bob"]
+    assert [room.owner(uid, people, lines) for uid in (0, 165_536, 300_000)] == [None, None, None]
+
+
+def mine(folder: Path) -> Use:
+    return room.nameless(folder.stat().st_dev).get(os.geteuid(), Use(0, 0))
+
+
+def test_files_without_a_name_count_for_whoever_owns_them_as_long_as_they_are_open(tmp_path):
+    before = mine(tmp_path)
+    held = []
+    for number in range(50):
+        held.append(os.open(tmp_path / "t", os.O_RDWR | os.O_CREAT))
+        os.write(held[-1], bytes(8192))
+        if number % 2:
+            held.append(os.dup(held[-1]))  # the same file again
+        (tmp_path / "t").unlink()
+    with_name = os.open(tmp_path / "named", os.O_RDWR | os.O_CREAT)
+    now = mine(tmp_path)
+    for descriptor in (*held, with_name):
+        os.close(descriptor)
+    assert now.files - before.files == 50
+    assert now.size - before.size >= 50 * 8192
+    assert mine(tmp_path).files < now.files
+
+
+def test_a_thread_cannot_hide_what_it_has_open_in_a_table_of_its_own(tmp_path):
+    opened, seen = threading.Event(), threading.Event()
+
+    def hide() -> None:
+        assert ctypes.CDLL(None).unshare(0x400) == 0  # CLONE_FILES
+        held = os.open(tmp_path / "t", os.O_RDWR | os.O_CREAT)
+        (tmp_path / "t").unlink()
+        opened.set()
+        seen.wait(30)
+        os.close(held)
+
+    before = mine(tmp_path)
+    thread = threading.Thread(target=hide)
+    thread.start()
+    assert opened.wait(30)
+    now = mine(tmp_path)
+    seen.set()
+    thread.join()
+    assert now.files == before.files + 1
+
+
+def test_room_that_nobody_can_be_blamed_for_is_said_once_a_minute(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(room, "is_short", lambda found: True)
+    monkeypatch.setattr(room, "is_memory", lambda mounts, path: True)
+    monkeypatch.setattr(room.Room, "uses", lambda self, servers: {"alice": Use(60_000, 30)})
+    watch = room.Room()
+    assert [watch.look(tmp_path) for _ in range(3)] == [None] * 3
+    assert len([one for one in caplog.records if "ss -xp" in one.getMessage()]) == 1

@@ -104,7 +104,9 @@ def add(site: Site, name: str, password: str | None) -> Added:
 
 
 def remove(site: Site, name: str, *, delete_account: bool, delete_home: bool, say: Say) -> Removed:
-    """Take the account out of the group and wait until its servers are gone; then, if asked for, delete it."""
+    """Take the account out of the group and wait until its servers are gone; then, if asked for, delete it, and what
+    it had in a /tmp of its own.
+    """
     person = _existing(name)
     accounts.refuse_system_account(person, site.facts.min_uid)
     group = str(site.config.people.group)
@@ -127,6 +129,9 @@ def remove(site: Site, name: str, *, delete_account: bool, delete_home: bool, sa
     if delete_account:
         say(f"remove the account {name}")
         accounts.delete_person(name, delete_home=delete_home)
+        # Whoever is given the number next is not to find it.
+        if not accounts.remove_private(site.layout.private, person):
+            say(f"not all that {name} had in their own /tmp could be removed; it is at the next start of the machine")
     return Removed(len(running))
 
 

@@ -140,7 +140,7 @@ class Layout:
 
     @property
     def private(self) -> Path:
-        """What people find at /tmp, /var/tmp: a folder for each, emptied at each boot."""
+        """What people find at /tmp, /var/tmp: BOOT/UID/ for each, and BOOT/`private_record(UID)`; anew at each boot."""
         return self.state / "tmp"
 
     # run
@@ -265,3 +265,8 @@ def find_layout(*, uid: int, home: Path, environ: Mapping[str, str]) -> Layout:
         return system_layout(root or Path("/"))
     runtime = environ.get("XDG_RUNTIME_DIR")
     return personal_layout(home, Path(runtime) if runtime else None, root)
+
+
+def private_record(uid: int) -> str:
+    """The link beside a person's own /tmp that says for which account it was made: a uid can be given again."""
+    return f"{uid}.account"

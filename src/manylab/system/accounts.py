@@ -10,6 +10,7 @@ from pathlib import Path
 
 from manylab.base import names
 from manylab.base.errors import NotFound, Refused
+from manylab.base.layout import private_record
 from manylab.model.resources import Account, Group
 from manylab.system.run import run
 
@@ -173,3 +174,20 @@ def leave(name: str, group: str) -> None:
 def delete_person(name: str, *, delete_home: bool) -> None:
     """Delete the account and, only when asked for in as many words, its home."""
     run(["userdel", *(["--remove"] if delete_home else []), names.account(name)], timeout=600)
+
+
+def remove_private(private: Path, person: Person) -> bool:
+    """Remove what the person had in a /tmp of their own (see `Layout.private`); whether nothing is left of it.
+
+    rm(1) follows no links and knows no folder that is too deep; all folders above are root's.
+    """
+    done = True
+    for folder in private.glob(f"*/{person.uid}"):
+        record = folder.with_name(private_record(person.uid))
+        if record.is_symlink() and str(record.readlink()) != person.name:
+            continue  # another account of the same number has it, or it is emptied before somebody gets it
+        if run(["rm", "-rf", "--", str(folder)], timeout=600, check=False).status == 0:
+            record.unlink(missing_ok=True)
+        else:
+            done = False
+    return done

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
+import secrets
 import stat
 import subprocess
 import threading
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from manylab.base import logs
+from manylab.base.layout import private_record
 from manylab.warden import accounts, processes
 from manylab.warden.accounts import Person
 from manylab.warden.messages import Refusal
@@ -23,6 +26,8 @@ from manylab.warm.apart import PRIVATE
 
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LOG_LIMIT: Final = 10 * 1024 * 1024  # bytes
+_GONE: Final = ".gone-"  # how the name begins of what is being removed
+_ONE_AT_A_TIME: Final = threading.Lock()  # a person may start several servers at once
 
 
 def own(path: Path, mode: int) -> None:
@@ -94,7 +99,7 @@ def private_root(private: Path) -> Path:
 def empty_private(private: Path) -> None:
     """Remove what was in people's /tmp before this boot. Nobody waits for it: it may be millions of files."""
     root = private_root(private)
-    old = [str(path) for path in private.iterdir() if path != root]
+    old = [str(path) for path in (*private.iterdir(), *root.glob(f"{_GONE}*")) if path != root]
     threading.Thread(target=remove_trees, args=old, daemon=True).start()
 
 
@@ -108,9 +113,39 @@ def remove_trees(*paths: str) -> None:
 
 
 def private_for(private: Path, person: Person) -> Path:
-    """The person's own /tmp and its like, made when missing. Raises OSError."""
-    # By number: somebody who gets the name of an account that is gone does not get its files.
-    return private_parts(private_root(private) / str(person.uid))
+    """The person's own /tmp and its like, made when missing. Raises OSError.
+
+    What an account had there that is gone, nobody gets who is given its name or its number.
+    """
+    root = private_root(private)
+    folder, record = root / str(person.uid), root / private_record(person.uid)
+    with _ONE_AT_A_TIME:
+        name = made_for(record)
+        if name is not None and name != person.name and not _has_uid(name, person.uid):
+            with contextlib.suppress(FileNotFoundError):
+                gone = folder.rename(root / f"{_GONE}{person.uid}-{secrets.token_hex(8)}")
+                threading.Thread(target=remove_trees, args=[str(gone)], daemon=True).start()
+            record.unlink()
+            name = None
+        if name is None:  # also where a version of manylab made the folder that did not write it down
+            record.symlink_to(person.name)
+        return private_parts(folder)
+
+
+def made_for(record: Path) -> str | None:
+    """The account of a private folder. A link is made in one step, so it is never there in part."""
+    try:
+        return str(record.readlink())
+    except FileNotFoundError:
+        return None
+
+
+def _has_uid(name: str, uid: int) -> bool:
+    """Whether there is an account of that name and number: two names of one account are one person."""
+    try:
+        return pwd.getpwnam(name).pw_uid == uid
+    except KeyError:
+        return False
 
 
 def private_parts(folder: Path) -> Path:

@@ -76,11 +76,20 @@ def see(pid: int) -> Seen | None:
 
 def uids(pid: int) -> frozenset[int]:
     """Real, effective, saved and file-system uid. (/proc/PID itself is root's for some of a person's processes.)"""
+    return frozenset(_uids(pid))
+
+
+def real_uid(pid: int) -> int | None:
+    """Who started it: a person can end also what is set-uid, if it is they who started it. None when it is gone."""
+    return next(iter(_uids(pid)), None)
+
+
+def _uids(pid: int) -> list[int]:
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines():
             if line.startswith("Uid:"):
-                return frozenset(int(number) for number in line.split()[1:])
-    return frozenset()
+                return [int(number) for number in line.split()[1:]]
+    return []
 
 
 def alive(process: Process) -> bool:

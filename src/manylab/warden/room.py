@@ -9,13 +9,15 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import pwd
+import random
 import signal
 import subprocess
-from collections.abc import Mapping
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeGuard
 
 from manylab.warden import folders, processes
 
@@ -25,6 +27,11 @@ log = logging.getLogger("manylab.warden")
 _HARMLESS_BYTES: Final = 4 << 20
 _HARMLESS_FILES: Final = 2000
 _DU: Final = 20.0  # seconds
+_SAY_EVERY: Final = 60.0  # seconds between two lines of log about room that nobody can be blamed for
+# Seconds for the descriptors of one account: somebody can have a hundred million, and nobody is to hide behind them.
+_PATIENCE: Final = 10.0
+_SUBORDINATES: Final = Path("/etc/subuid")
+_NAMELESS: Final = " (deleted)"  # how the kernel ends the path of what has no name any more
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,9 @@ class Use:
 
     size: int
     files: int
+
+    def __add__(self, other: Use) -> Use:
+        return Use(self.size + other.size, self.files + other.files)
 
     def part(self, room: os.statvfs_result) -> float:
         """How much of the whole: of the bytes or of the files, whichever is more."""
@@ -60,15 +70,86 @@ def to_blame(uses: Mapping[str, Use], room: os.statvfs_result) -> str | None:
     return max(able, key=lambda name: able[name].part(room), default=None)
 
 
-def look(servers: Path) -> str | None:
-    """The name of the person whose folder has to be emptied now; None as long as all is well. Blocks."""
-    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-        room = os.statvfs(servers)
-        if is_short(room) and is_memory(Path("/proc/self/mounts").read_text(errors="replace"), servers):
-            sizes, files, gone = _du(servers, "-B1"), _du(servers, "--inodes"), _gone(servers)
-            uses = {name: Use(size + gone.get(name, 0), files.get(name, 0)) for name, size in sizes.items()}
-            return to_blame(uses, room)
+def owner(uid: int, people: Mapping[int, str], subordinates: Iterable[str]) -> str | None:
+    """Whose this account is, if anybody's. people: {uid: name}. subordinates: the lines of /etc/subuid. Pure.
+
+    With user namespaces one person can be 65536 uids more.
+    """
+    if uid in people:
+        return people[uid]
+    for line in subordinates:
+        name, _, numbers = line.strip().partition(":")
+        first, _, count = numbers.partition(":")
+        if first.isdigit() and count.isdigit() and int(first) <= uid < int(first) + int(count):
+            found = people.get(int(name)) if name.isdigit() else name
+            return found if found in people.values() else None
     return None
+
+
+class Room:
+    """Looks at the file system of the sockets, and empties the folder of whoever fills it. All of it blocks."""
+
+    def __init__(self, subordinates: Path = _SUBORDINATES) -> None:
+        self._subordinates = subordinates
+        self._people: dict[int, str] = {}  # also those whose folder has been emptied: they may still hold files
+        self._said = -_SAY_EVERY
+
+    def look(self, servers: Path) -> str | None:
+        """The name of the person whose folder has to be emptied now; None as long as all is well."""
+        with contextlib.suppress(OSError):
+            room = os.statvfs(servers)
+            if is_short(room) and is_memory(Path("/proc/self/mounts").read_text(errors="replace"), servers):
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    if (name := to_blame(self.uses(servers), room)) is not None:
+                        return name
+                self._say(servers)
+        return None
+
+    def uses(self, servers: Path) -> dict[str, Use]:
+        """What everybody has there, with a name or without. Raises OSError, TimeoutExpired."""
+        for entry in os.scandir(servers):
+            # One that was emptied is root's.
+            if entry.is_dir(follow_symlinks=False) and (uid := entry.stat(follow_symlinks=False).st_uid) != 0:
+                self._people[uid] = entry.name
+        sizes, files = _du(servers, "-B1"), _du(servers, "--inodes")
+        uses = {name: Use(size, files.get(name, 0)) for name, size in sizes.items()}
+        subordinates = _lines(self._subordinates)
+        for uid, use in nameless(servers.stat().st_dev).items():
+            if (name := owner(uid, self._people, subordinates)) is not None:
+                uses[name] = uses.get(name, Use(0, 0)) + use
+        return uses
+
+    def empty(self, servers: Path, name: str) -> None:
+        """Take away what a person has in their folder, and that they can write there, until their next start."""
+        folder = servers / name
+        log.warning("%s uses up %s, in memory: it is emptied, and what has files there open is ended", name, folder)
+        with contextlib.suppress(OSError):
+            folders.close(folder)
+        subordinates = _lines(self._subordinates)
+        with contextlib.suppress(OSError):
+            device = servers.stat().st_dev
+            for pid in _pids():
+                seen, uid = processes.see(pid), processes.real_uid(pid)
+                if seen is None or uid is None or owner(uid, self._people, subordinates) != name:
+                    continue
+                # A file that is open takes room also when it has no name any more, and it has it wherever it is seen.
+                for file, status in _open(pid):
+                    if file.startswith(f"{folder}/") or (
+                        _is_nameless(status, device) and owner(status.st_uid, self._people, subordinates) == name
+                    ):
+                        processes.send(seen.process, signal.SIGKILL)
+                        break
+        folders.remove_trees(str(folder))
+
+    def _say(self, servers: Path) -> None:
+        if time.monotonic() - self._said >= _SAY_EVERY:
+            self._said = time.monotonic()
+            log.warning(
+                "less than half of the memory file system of %s is left, and nobody is seen to use much of it: look"
+                " with 'df -h', 'df -i', 'du -x' and, for files on their way through a socket, 'ss -xp' (Recv-Q);"
+                " ending the processes that have them frees it, 'mount -o remount,size=...' gives more",
+                servers,
+            )
 
 
 def _du(folder: Path, unit: str) -> dict[str, int]:
@@ -80,52 +161,59 @@ def _du(folder: Path, unit: str) -> dict[str, int]:
     return {name.removeprefix("./"): int(number) for number, _, name in rows if name.startswith("./")}
 
 
-def _gone(servers: Path) -> dict[str, int]:
-    """Bytes of files that have no name any more, and are open, by the folder that they were in."""
-    found: dict[str, dict[int, int]] = {}
-    for pid in _pids():
-        for name in _open(pid):
-            with contextlib.suppress(OSError):
-                file = os.readlink(name)  # noqa: PTH115 (a name of what may be gone)
-                if file.startswith(f"{servers}/") and file.endswith(" (deleted)"):
-                    status = os.stat(name)  # noqa: PTH116
-                    owner = file[len(f"{servers}/") :].partition("/")[0]
-                    found.setdefault(owner, {})[status.st_ino] = status.st_blocks * 512
-    return {owner: sum(sizes.values()) for owner, sizes in found.items()}
+def nameless(device: int) -> dict[int, Use]:
+    """What is on a file system without a name, and open in some process; by the uid that owns the file.
+
+    The file itself says where it is and whose: what a path reads like, anybody can have of a file system of their own.
+    """
+    found: dict[int, tuple[int, int]] = {}
+    spent: defaultdict[int | None, float] = defaultdict(float)
+    pids = _pids()
+    random.shuffle(pids)  # nobody can keep theirs for the end, when patience is over
+    for pid in pids:
+        uid, began = processes.real_uid(pid), time.monotonic()
+        for _, status in _open(pid):
+            if _is_nameless(status, device):
+                found[status.st_ino] = status.st_uid, status.st_blocks * 512
+            if spent[uid] + time.monotonic() - began > _PATIENCE:
+                break
+        spent[uid] += time.monotonic() - began
+    uses: dict[int, Use] = {}
+    for uid, size in found.values():
+        uses[uid] = uses.get(uid, Use(0, 0)) + Use(size, 1)
+    return uses
+
+
+def _is_nameless(status: os.stat_result | None, device: int) -> TypeGuard[os.stat_result]:
+    return status is not None and status.st_dev == device and status.st_nlink == 0
 
 
 def _pids() -> list[int]:
     return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]  # noqa: PTH208 (names only)
 
 
-def _open(pid: int) -> list[str]:
-    """The descriptors of a process, and what it has mapped."""
-    found = []
-    for kind in ("fd", "map_files"):
-        with contextlib.suppress(OSError):
-            found += [entry.path for entry in os.scandir(f"/proc/{pid}/{kind}")]
-    return found
+def _open(pid: int) -> Iterator[tuple[str, os.stat_result | None]]:
+    """The path of each file that a process has open or mapped; and of one without a name, what it really is."""
+    for place in _places(pid):
+        with contextlib.suppress(OSError), os.scandir(place) as entries:
+            for entry in entries:
+                with contextlib.suppress(OSError):
+                    path = os.readlink(entry.path)  # noqa: PTH115 (a name of what may be gone)
+                    # Others are not touched: a file of a server that does not answer would hold this up.
+                    yield path, os.stat(entry.path) if path.endswith(_NAMELESS) else None  # noqa: PTH116
 
 
-def empty(servers: Path, name: str) -> None:
-    """Take away what a person has in their folder, and that they can write there, until their next start. Blocks."""
-    folder = servers / name
-    log.warning("%s uses up %s, in memory: it is emptied, and what has files there open is ended", name, folder)
+def _places(pid: int) -> Iterator[str]:
+    """Where its descriptors and mappings are. Each thread can have descriptors of its own."""
     with contextlib.suppress(OSError):
-        folders.close(folder)
-    with contextlib.suppress(KeyError):
-        uid = pwd.getpwnam(name).pw_uid
-        for pid in _pids():
-            seen = processes.see(pid)
-            # A file that is open takes room also when it has no name any more.
-            if seen is not None and processes.uids(pid) == {uid} and _uses(pid, folder):
-                processes.send(seen.process, signal.SIGKILL)
-    folders.remove_trees(str(folder))
+        threads = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208 (names only)
+        yield from (f"/proc/{thread}/fd" for thread in threads)
+        # All threads have the same mappings; the first one shows none when it alone has ended.
+        yield from (f"/proc/{thread}/map_files" for thread in {threads[0], threads[-1]})
 
 
-def _uses(pid: int, folder: Path) -> bool:
-    for name in _open(pid):
-        with contextlib.suppress(OSError):
-            if os.readlink(name).startswith(f"{folder}/"):  # noqa: PTH115 (a name of what may be gone)
-                return True
-    return False
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(errors="replace").splitlines()
+    except OSError:
+        return []

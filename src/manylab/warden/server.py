@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from manylab.base.errors import ConfigError
-from manylab.warden import accounts, folders, messages, room, settings
+from manylab.warden import accounts, folders, messages, settings
 from manylab.warden.login import Login
 from manylab.warden.messages import Authenticate, BadMessage, List, Message, Refusal, Start, Status, Stop, StopAll
 from manylab.warden.nurseries import Nurseries
 from manylab.warden.registry import Registry
+from manylab.warden.room import Room
 from manylab.warden.servers import Servers
 from manylab.warden.settings import Settings
 from manylab.warm import wire
@@ -51,6 +52,7 @@ class Warden:
         self.nurseries = Nurseries(self.place_socket)
         self.servers = Servers(Registry(self.settings.registry), self.nurseries, files)
         self.login = Login()
+        self.room = Room()
         self._serving: Counter[int] = Counter()
         self._signing_in = 0
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -160,8 +162,8 @@ class Warden:
         servers = self.settings.servers
         if self.settings.log_dir is not None:
             await asyncio.to_thread(folders.trim_logs, self.settings.log_dir)
-        if os.geteuid() == 0 and (name := await asyncio.to_thread(room.look, servers)) is not None:
-            await asyncio.to_thread(room.empty, servers, name)
+        if os.geteuid() == 0 and (name := await asyncio.to_thread(self.room.look, servers)) is not None:
+            await asyncio.to_thread(self.room.empty, servers, name)
             await self.servers.stop_all(name)
 
     async def finish(self) -> None:
