@@ -27,7 +27,7 @@ log = logging.getLogger("manylab.warden")
 _HARMLESS_BYTES: Final = 4 << 20
 _HARMLESS_FILES: Final = 2000
 _DU: Final = 20.0  # seconds
-_SAY_EVERY: Final = 60.0  # seconds between two lines of log about room that nobody can be blamed for
+_SAY_EVERY: Final = 600.0  # seconds between two lines of log about room that nobody can be blamed for
 # Seconds for the descriptors of one account: somebody can have a hundred million, and nobody is to hide behind them.
 _PATIENCE: Final = 10.0
 _SUBORDINATES: Final = Path("/etc/subuid")

@@ -272,11 +272,12 @@ class Hidden:
         which many can be loaded only once.
         """
         gone = set(broken)
-        while more := {name for name in self.modules if name not in gone and self._uses(name) & gone}:
+        # Copies: other threads import as well.
+        while more := {name for name in list(self.modules) if name not in gone and self._uses(name) & gone}:
             gone |= more
         for name in gone & self.modules.keys():
             if not isinstance(getattr(self._specs[name], "loader", None), importlib.machinery.ExtensionFileLoader):
-                del self.modules[name]
+                self.modules.pop(name, None)
         self._closures.clear()
 
     def _uses(self, name: str) -> set[str]:
