@@ -188,7 +188,7 @@ def test_a_folder_s_name_cannot_smuggle_a_command_into_what_root_is_told_to_run(
     (trap / "kernel.json").write_text('{"argv": ["/gone/python"]}')
     monkeypatch.setattr(people, "_homes", lambda scene: [("eve", tmp_path)])
     (found,) = people.kernel_broken_home(None)
-    assert found.mend == f"sudo rm -r '{trap}'"
+    assert found.mend == f"sudo -u eve rm -r '{trap}'"
 
 
 def test_a_database_of_a_later_jupyterhub_is_recognized():
