@@ -18,6 +18,7 @@ from manylab.cli.look import processes
 from manylab.cli.look.parts import DEAD, RUNNING, STOPPED, Part, Parts
 from manylab.config.load import parse
 from manylab.model.resources import File
+from manylab.system.ports import Listener, listeners
 
 FOLDER, PROGRAM = stat.S_IFDIR, stat.S_IFREG
 TODAY = 20000
@@ -234,14 +235,17 @@ def test_with_subdomains_a_route_begins_with_a_host_and_the_hub_has_the_one_for_
 
 
 def test_a_persons_program_on_the_sites_port_is_named_at_whichever_address_it_is():
-    proxy = network.Listener("127.0.0.1", 10, "node", 990)
-    evil, nginx = network.Listener("::1", 66, "python3", 1001), network.Listener("192.0.2.1", 11, "nginx", 0)
+    proxy = Listener("127.0.0.1", 10, "node", 990)
+    evil, nginx = Listener("::1", 66, "python3", 1001), Listener("192.0.2.1", 11, "nginx", 0)
     assert list(network.judge_port([proxy, nginx], 8000, 10, 1000)) == []
     [found] = network.judge_port([proxy, nginx, evil], 8000, 10, 1000)
     assert found.level == "problem" and "port 8000 of ::1 is used by python3 (pid 66, uid 1001)" in found.what
     [found] = network.judge_port([evil], 8000, 10, 1000)
     assert found.what == "port 8000 is used by python3 (pid 66), not by the site's proxy"
     assert list(network.judge_port([], 8000, 10, 1000)) == []
+    # An ordinary user is not told whose it is.
+    [found] = network.judge_port([Listener("127.0.0.1")], 8000, 10, 1000)
+    assert found.what == "port 8000 is used by another program, not by the site's proxy"
 
 
 def test_whoever_listens_on_a_port_is_found_at_every_address():
@@ -252,7 +256,7 @@ def test_whoever_listens_on_a_port_is_found_at_every_address():
         other.bind(("::1", port))
         one.listen()
         other.listen()
-        found = network.listeners(port)
+        found = listeners(port)
     assert {(each.address, each.pid, each.uid) for each in found} == {
         (address, os.getpid(), os.getuid()) for address in ("127.0.0.1", "::1")
     }

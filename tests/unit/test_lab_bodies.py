@@ -14,6 +14,7 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_unix_socket
 from tornado.web import Application, RequestHandler, create_signed_value
 
+from manylab.base.headers import may_exceed
 from manylab.lab import bodies
 
 SECRET = b"of this server"
@@ -119,5 +120,5 @@ def test_a_cookie_is_read_as_tornado_wrote_it():
     jar[COOKIE] = create_signed_value(SECRET, COOKIE, "alices").decode()
     headers = {"Cookie": jar.output(header="", sep=";"), "Authorization": "token of-the-header"}
     assert bodies.tokens(headers, COOKIE, SECRET) == ["of-the-header", "alices"]
-    assert not bodies.is_large({"Content-Length": "65536"})
-    assert bodies.is_large({"Content-Length": "9" * 30})
+    assert not may_exceed({"Content-Length": "65536"}, bodies.STRANGERS)
+    assert may_exceed({"Content-Length": "9" * 30}, bodies.STRANGERS)

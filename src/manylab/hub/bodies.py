@@ -13,6 +13,8 @@ from typing import Any, Final
 from tornado.httputil import parse_cookie
 from tornado.web import decode_signed_value
 
+from manylab.base.headers import has_body, may_exceed
+
 log = logging.getLogger("manylab.hub")
 
 # Bytes that anybody may send; a sign-in form has some hundred. Whoever is signed in may send `doors.BODY`.
@@ -65,7 +67,7 @@ def guard(server: Any, known: Known, most: int = TOGETHER) -> None:
 
         def headers_received(start: Any, headers: Mapping[str, str]) -> Any:
             if has_body(headers):  # nothing is added to the others, which are nearly all
-                if is_large(headers) and known(headers):
+                if may_exceed(headers, STRANGERS) and known(headers):
                     watch(delegate, connection, members)
                 else:
                     connection.set_max_body_size(STRANGERS)
@@ -97,17 +99,6 @@ def watch(delegate: Any, connection: Any, room: Room) -> None:
 
     delegate.data_received, delegate.finish = data_received, finished
     delegate.on_connection_close = on_connection_close
-
-
-def has_body(headers: Mapping[str, str]) -> bool:
-    """Whether something follows the headers. Pure."""
-    return "Transfer-Encoding" in headers or headers.get("Content-Length", "0") != "0"
-
-
-def is_large(headers: Mapping[str, str]) -> bool:
-    """Whether more may follow than strangers may send. Pure."""
-    length = headers.get("Content-Length", "")
-    return not (length.isdigit() and len(length) < 12 and int(length) <= STRANGERS)
 
 
 def known_to(cookie_name: str, cookie_secret: bytes, is_token: Callable[[str], bool]) -> Known:

@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, Final
 
+from manylab.base import subuid
 from manylab.warm import wire
 
 log = logging.getLogger("manylab.hub")
@@ -30,13 +31,12 @@ BACKLOG: Final = 4096
 # Forms, and the API's lists of names, are small. Strangers have less (bodies.py).
 BODY: Final = 256 * 1024
 _SAY_EVERY: Final = 60.0  # seconds between two lines of log about the same account
-_SUBORDINATES: Final = Path("/etc/subuid")
 
 
 class Doors:
     """Counts connections. free: accounts without a limit."""
 
-    def __init__(self, free: Collection[int], most: int = MOST, subordinates: Path = _SUBORDINATES) -> None:
+    def __init__(self, free: Collection[int], most: int = MOST, subordinates: Path = subuid.FILE) -> None:
         self._free = frozenset(free)
         self._most = most
         self._subordinates = subordinates
@@ -64,7 +64,7 @@ class Doors:
             uid = wire.peer_of(stream.socket).uid
             if uid in self._free:
                 return serve(stream, address)
-            account = owner(uid, _lines(self._subordinates))
+            account = owner(uid, subuid.lines(self._subordinates))
             if not self.enter(account):
                 stream.close()
                 return None
@@ -107,16 +107,7 @@ def owner(uid: int, subordinates: Iterable[str]) -> int | str:
 
     With user namespaces one person can be 65536 uids more; together they are that one person.
     """
-    for line in subordinates:
-        name, _, numbers = line.strip().partition(":")
-        first, _, count = numbers.partition(":")
-        if first.isdigit() and count.isdigit() and int(first) <= uid < int(first) + int(count):
-            return int(name) if name.isdigit() else f"subordinates of {name}"
-    return uid
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(errors="replace").splitlines()
-    except OSError:
-        return []
+    name = subuid.owner(uid, subordinates)
+    if name is None:
+        return uid
+    return int(name) if name.isdigit() else f"subordinates of {name}"

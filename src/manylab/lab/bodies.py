@@ -12,6 +12,8 @@ from typing import Any
 from tornado.httputil import parse_cookie
 from tornado.web import decode_signed_value
 
+from manylab.base.headers import has_body, may_exceed
+
 # Bytes that anybody may send. Whoever is signed in may send what the server's own limit says.
 STRANGERS = 64 * 1024
 _TOKEN = re.compile(r"(?:token|bearer)\s+(\S+)", re.IGNORECASE)
@@ -28,7 +30,7 @@ def guard(server: Any, known: Known) -> None:
         received = delegate.headers_received
 
         async def headers_received(start: Any, headers: Mapping[str, str]) -> None:
-            if is_large(headers) and not await known(headers):
+            if may_exceed(headers, STRANGERS) and not await known(headers):
                 connection.set_max_body_size(STRANGERS)
             if (more := received(start, headers)) is not None:
                 await more
@@ -41,17 +43,6 @@ def guard(server: Any, known: Known) -> None:
         return delegate
 
     server.start_request = start_request
-
-
-def has_body(headers: Mapping[str, str]) -> bool:
-    """Whether something follows the headers. Pure."""
-    return "Transfer-Encoding" in headers or headers.get("Content-Length", "0") != "0"
-
-
-def is_large(headers: Mapping[str, str]) -> bool:
-    """Whether more may follow than strangers may send. Pure."""
-    length = headers.get("Content-Length", "")
-    return not (length.isdigit() and len(length) < 12 and int(length) <= STRANGERS)
 
 
 def known_to(auth: Any, cookie_secret: bytes) -> Known:

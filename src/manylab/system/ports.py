@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
+from dataclasses import dataclass
 
 import psutil
 
@@ -48,21 +50,37 @@ def check_free(address: str, port: int) -> None:
             raise
 
 
-def holder(port: int) -> str:
-    """Who listens on the port, as far as this account may know: "nginx (pid 812)"."""
+@dataclass(frozen=True)
+class Listener:
+    """A program that listens on a port, at one address of this machine. pid: 0 for one that this account may not look
+    at, which has no name then; uid is -1.
+    """
+
+    address: str
+    pid: int = 0
+    name: str = ""
+    uid: int = -1
+
+    def __str__(self) -> str:
+        return f"{self.name} (pid {self.pid})" if self.pid else "another program"
+
+
+def listeners(port: int) -> list[Listener]:
+    """All of them, as far as this account may know."""
     try:
         connections = psutil.net_connections("tcp")
     except psutil.AccessDenied:
         connections = []
-    for connection in connections:
-        if (
-            connection.status == psutil.CONN_LISTEN
-            and connection.laddr
-            and connection.laddr.port == port
-            and connection.pid
-        ):
-            try:
-                return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
-            except psutil.NoSuchProcess:
-                break
-    return "another program"
+    found = []
+    for one in connections:
+        if one.status == psutil.CONN_LISTEN and one.laddr and one.laddr.port == port:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process = psutil.Process(one.pid) if one.pid else None
+                known = (process.pid, process.name(), process.uids().real) if process else ()
+                found.append(Listener(one.laddr.ip, *known))
+    return found
+
+
+def holder(port: int) -> str:
+    """Who listens on the port, as far as this account may know: "nginx (pid 812)"."""
+    return next((str(one) for one in listeners(port) if one.pid), "another program")

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeGuard
 
+from manylab.base import subuid
 from manylab.warden import folders, processes
 
 log = logging.getLogger("manylab.warden")
@@ -30,7 +31,6 @@ _DU: Final = 20.0  # seconds
 _SAY_EVERY: Final = 600.0  # seconds between two lines of log about room that nobody can be blamed for
 # Seconds for the descriptors of one account: somebody can have a hundred million, and nobody is to hide behind them.
 _PATIENCE: Final = 10.0
-_SUBORDINATES: Final = Path("/etc/subuid")
 _NAMELESS: Final = " (deleted)"  # how the kernel ends the path of what has no name any more
 
 
@@ -77,19 +77,16 @@ def owner(uid: int, people: Mapping[int, str], subordinates: Iterable[str]) -> s
     """
     if uid in people:
         return people[uid]
-    for line in subordinates:
-        name, _, numbers = line.strip().partition(":")
-        first, _, count = numbers.partition(":")
-        if first.isdigit() and count.isdigit() and int(first) <= uid < int(first) + int(count):
-            found = people.get(int(name)) if name.isdigit() else name
-            return found if found in people.values() else None
-    return None
+    name = subuid.owner(uid, subordinates)
+    if name is not None and name.isdigit():
+        name = people.get(int(name))
+    return name if name in people.values() else None
 
 
 class Room:
     """Looks at the file system of the sockets, and empties the folder of whoever fills it. All of it blocks."""
 
-    def __init__(self, subordinates: Path = _SUBORDINATES) -> None:
+    def __init__(self, subordinates: Path = subuid.FILE) -> None:
         self._subordinates = subordinates
         self._people: dict[int, str] = {}  # also those whose folder has been emptied: they may still hold files
         self._said = -_SAY_EVERY
@@ -113,7 +110,7 @@ class Room:
                 self._people[uid] = entry.name
         sizes, files = _du(servers, "-B1"), _du(servers, "--inodes")
         uses = {name: Use(size, files.get(name, 0)) for name, size in sizes.items()}
-        subordinates = _lines(self._subordinates)
+        subordinates = subuid.lines(self._subordinates)
         for uid, use in nameless(servers.stat().st_dev).items():
             if (name := owner(uid, self._people, subordinates)) is not None:
                 uses[name] = uses.get(name, Use(0, 0)) + use
@@ -125,7 +122,7 @@ class Room:
         log.warning("%s uses up %s, in memory: it is emptied, and what has files there open is ended", name, folder)
         with contextlib.suppress(OSError):
             folders.close(folder)
-        subordinates = _lines(self._subordinates)
+        subordinates = subuid.lines(self._subordinates)
         with contextlib.suppress(OSError):
             device = servers.stat().st_dev
             for pid in _pids():
@@ -210,10 +207,3 @@ def _places(pid: int) -> Iterator[str]:
         yield from (f"/proc/{thread}/fd" for thread in threads)
         # All threads have the same mappings; the first one shows none when it alone has ended.
         yield from (f"/proc/{thread}/map_files" for thread in {threads[0], threads[-1]})
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(errors="replace").splitlines()
-    except OSError:
-        return []

@@ -113,7 +113,7 @@ class Hidden:
         self._known: dict[str, types.ModuleType] = {}  # that can be seen, or could
         self._meta_path: list[object] = []
         self._path: list[str] = []
-        self._found: set[str] = set()
+        self._findable: set[str] = set()
         self._find_spec = _BOOTSTRAP._find_spec
 
     def hide(self, names: Iterable[str], recorder: Recorder, order: Iterable[str] = ()) -> None:
@@ -143,7 +143,7 @@ class Hidden:
                     delattr(holder, key)
         for name in [name for name in wanted if "." not in name]:
             self._closures[name] = self._closure(name)
-        self._found = {name for name in self.modules if "." not in name and self._is_found(name)}
+        self._findable = {name for name in self.modules if "." not in name and self._is_found(name)}
         _as_if_new(order)
 
     def _is_found(self, name: str) -> bool:
@@ -239,7 +239,7 @@ class Hidden:
         found |= self.stale().intersection(closure) & self.modules.keys()
         # The working folder, which IPython puts in, comes after Python's own modules.
         moved = [entry for entry in sys.path if entry] != self._path
-        for each in self._found.intersection(closure) & self.modules.keys() - {name}:
+        for each in self._findable.intersection(closure) & self.modules.keys() - {name}:
             if (moved or each not in sys.stdlib_module_names) and not self._is_found(each):
                 found.add(each)
         for finder in self._new_finders():

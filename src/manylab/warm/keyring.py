@@ -25,6 +25,8 @@ _NUMBERS: Final = {
 # linux/keyctl.h
 _GET_ID, _JOIN, _LINK = 0, 1, 8
 _SESSION, _USER = -3, -4
+# Looked up once, before any fork.
+_LIBC: Final = ctypes.CDLL(None, use_errno=True)
 
 
 def own() -> None:
@@ -42,6 +44,5 @@ def _keyctl(*words: int) -> int:
     """The error's number, 0 for none."""
     if (number := _NUMBERS.get(os.uname().machine)) is None:
         return errno.ENOSYS
-    call = ctypes.CDLL(None, use_errno=True).syscall
-    done = call(*(ctypes.c_long(word) for word in (number, *words)))
+    done = _LIBC.syscall(*(ctypes.c_long(word) for word in (number, *words)))
     return ctypes.get_errno() if done == -1 else 0

@@ -26,6 +26,8 @@ _TABLES: Final[dict[str, dict[Any, Any]]] = {
 _THEIRS: Final[dict[str, tuple[str, ...]]] = {
     "PIL.Image": ("ID", "OPEN", "MIME", "SAVE", "SAVE_ALL", "EXTENSION", "DECODERS", "ENCODERS"),
 }
+# Every table that was seen, by its name; those of modules that are out of sight too.
+_known: Final[dict[str, dict[Any, Any] | list[Any]]] = dict(_TABLES)
 
 
 class Left(NamedTuple):
@@ -123,10 +125,6 @@ def leave(left: Left) -> None:
     for place, value in left.context:
         # decimal makes its own by what decimal.DefaultContext is by then.
         place.set(type(value)() if place.name == "decimal_context" else value)
-
-
-# Every table that was seen, by its name; those of modules that are out of sight too.
-_known: Final[dict[str, dict[Any, Any] | list[Any]]] = dict(_TABLES)
 
 
 def _tables() -> dict[str, dict[Any, Any] | list[Any]]:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import json
 import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 from manylab.base.errors import ManylabError
 from manylab.cli.doctor.paths import some
@@ -21,6 +17,7 @@ from manylab.cli.doctor.table import Finding, check, fine, problem, warning
 from manylab.model.hub import local_url
 from manylab.system import ports
 from manylab.system.http import status_of
+from manylab.system.ports import Listener
 
 _PATIENCE = 5.0  # seconds
 # Ports from this one on are for everybody (ip-sysctl.rst).
@@ -41,33 +38,12 @@ def port_taken(scene: Scene) -> Iterator[Finding]:
     if scene.parts.running:
         if scene.layout.system:
             scene.need_root()
-        yield from judge_port(listeners(port), port, scene.parts.pid("proxy"), scene.site.facts.min_uid)
+        yield from judge_port(ports.listeners(port), port, scene.parts.pid("proxy"), scene.site.facts.min_uid)
         return
     try:
         ports.check_free(str(scene.config.http.address), port)
     except ManylabError as error:
         yield problem(error.message, error.hint)
-
-
-@dataclass(frozen=True)
-class Listener:
-    """A program that listens on the site's port, at one address of this machine."""
-
-    address: str
-    pid: int
-    name: str
-    uid: int
-
-
-def listeners(port: int) -> list[Listener]:
-    """Those whose process this account may look at."""
-    found = []
-    for one in psutil.net_connections("tcp"):
-        if one.status == psutil.CONN_LISTEN and one.laddr and one.laddr.port == port and one.pid:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process = psutil.Process(one.pid)
-                found.append(Listener(one.laddr.ip, one.pid, process.name(), process.uids().real))
-    return found
 
 
 def judge_port(found: Sequence[Listener], port: int, proxy: int | None, min_uid: int) -> Iterator[Finding]:
@@ -77,7 +53,7 @@ def judge_port(found: Sequence[Listener], port: int, proxy: int | None, min_uid:
     min_uid: where people's accounts begin. Pure.
     """
     if proxy is not None and found and proxy not in {one.pid for one in found}:
-        yield problem(f"port {port} is used by {found[0].name} (pid {found[0].pid}), not by the site's proxy")
+        yield problem(f"port {port} is used by {found[0]}, not by the site's proxy")
         return
     for one in found:
         if one.pid != proxy and one.uid >= min_uid:
