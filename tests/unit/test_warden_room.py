@@ -47,47 +47,66 @@ def test_subordinate_uids_are_their_owner_and_strangers_are_nobody():
     assert [room.owner(uid, people, lines) for uid in (0, 165_536, 300_000)] == [None, None, None]
 
 
-def mine(folder: Path) -> Use:
-    return room.nameless(folder.stat().st_dev).get(os.geteuid(), Use(0, 0))
+def seen_among(inodes: set[int], folder: Path) -> dict[int, tuple[int, int]]:
+    """Only our own files: everybody on this machine has some without a name, and opens and closes them meanwhile."""
+    return {inode: what for inode, what in room.nameless_files(folder.stat().st_dev).items() if inode in inodes}
 
 
-def test_files_without_a_name_count_for_whoever_owns_them_as_long_as_they_are_open(tmp_path):
-    before = mine(tmp_path)
-    held = []
+def test_files_without_a_name_count_once_as_long_as_they_are_open(tmp_path):
+    held: list[int] = []
+    inodes: set[int] = set()
     for number in range(50):
         held.append(os.open(tmp_path / "t", os.O_RDWR | os.O_CREAT))
         os.write(held[-1], bytes(8192))
+        inodes.add(os.fstat(held[-1]).st_ino)
         if number % 2:
             held.append(os.dup(held[-1]))  # the same file again
         (tmp_path / "t").unlink()
-    with_name = os.open(tmp_path / "named", os.O_RDWR | os.O_CREAT)
-    now = mine(tmp_path)
-    for descriptor in (*held, with_name):
-        os.close(descriptor)
-    assert now.files - before.files == 50
-    assert now.size - before.size >= 50 * 8192
-    assert mine(tmp_path).files < now.files
+    named = os.open(tmp_path / "named", os.O_RDWR | os.O_CREAT)
+    try:
+        assert len(inodes) == 50
+        found = seen_among(inodes | {os.fstat(named).st_ino}, tmp_path)
+        whole = room.nameless(tmp_path.stat().st_dev)[os.geteuid()]
+    finally:
+        for descriptor in (*held, named):
+            os.close(descriptor)
+    assert found.keys() == inodes
+    assert all(uid == os.geteuid() and size >= 8192 for uid, size in found.values())
+    assert whole.files >= 50
+    assert whole.size >= 50 * 8192
+
+
+def test_a_file_that_has_another_name_is_not_one_of_them(tmp_path):
+    with (tmp_path / "t").open("w") as held:
+        inode = os.fstat(held.fileno()).st_ino
+        (tmp_path / "other").hardlink_to(tmp_path / "t")
+        (tmp_path / "t").unlink()
+        assert not seen_among({inode}, tmp_path)
+        (tmp_path / "other").unlink()
+        assert seen_among({inode}, tmp_path)
 
 
 def test_a_thread_cannot_hide_what_it_has_open_in_a_table_of_its_own(tmp_path):
     opened, seen = threading.Event(), threading.Event()
+    inodes: set[int] = set()
 
     def hide() -> None:
         assert ctypes.CDLL(None).unshare(0x400) == 0  # CLONE_FILES
         held = os.open(tmp_path / "t", os.O_RDWR | os.O_CREAT)
+        inodes.add(os.fstat(held).st_ino)
         (tmp_path / "t").unlink()
         opened.set()
         seen.wait(30)
         os.close(held)
 
-    before = mine(tmp_path)
     thread = threading.Thread(target=hide)
     thread.start()
-    assert opened.wait(30)
-    now = mine(tmp_path)
-    seen.set()
-    thread.join()
-    assert now.files == before.files + 1
+    try:
+        assert opened.wait(30)
+        assert seen_among(inodes, tmp_path).keys() == inodes
+    finally:
+        seen.set()
+        thread.join()
 
 
 def test_room_that_nobody_can_be_blamed_for_is_said_once_a_minute(tmp_path, caplog, monkeypatch):

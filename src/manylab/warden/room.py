@@ -159,7 +159,15 @@ def _du(folder: Path, unit: str) -> dict[str, int]:
 
 
 def nameless(device: int) -> dict[int, Use]:
-    """What is on a file system without a name, and open in some process; by the uid that owns the file.
+    """What is on a file system without a name, and open in some process; by the uid that owns the file."""
+    uses: dict[int, Use] = {}
+    for uid, size in nameless_files(device).values():
+        uses[uid] = uses.get(uid, Use(0, 0)) + Use(size, 1)
+    return uses
+
+
+def nameless_files(device: int) -> dict[int, tuple[int, int]]:
+    """Each of them: {inode: (uid, bytes)}.
 
     The file itself says where it is and whose: what a path reads like, anybody can have of a file system of their own.
     """
@@ -175,10 +183,7 @@ def nameless(device: int) -> dict[int, Use]:
             if spent[uid] + time.monotonic() - began > _PATIENCE:
                 break
         spent[uid] += time.monotonic() - began
-    uses: dict[int, Use] = {}
-    for uid, size in found.values():
-        uses[uid] = uses.get(uid, Use(0, 0)) + Use(size, 1)
-    return uses
+    return found
 
 
 def _is_nameless(status: os.stat_result | None, device: int) -> TypeGuard[os.stat_result]:
