@@ -15,8 +15,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, Final
 
-from manylab.base import subuid
-from manylab.warm import wire
+from manylab.warm import subuid, wire
 
 log = logging.getLogger("manylab.hub")
 

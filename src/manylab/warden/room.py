@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeGuard
 
-from manylab.base import subuid
 from manylab.warden import folders, processes
+from manylab.warm import subuid
 
 log = logging.getLogger("manylab.warden")
 

@@ -17,8 +17,6 @@ import select
 import signal
 import socket
 import sys
-import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,16 +31,11 @@ if __name__ == "__main__" and not sys.flags.isolated:
     _MAIN = ("-m", "manylab.warm.main.kernel")
     os.execv(sys.orig_argv[0], [sys.orig_argv[0], *_OPTIONS, *_MAIN, str(_FILE), *sys.argv[1:]])  # noqa: S606
 
-from manylab.warm import capabilities, memory, preload, process, wire
+from manylab.warm import capabilities, guests, memory, preload, process, wire
 
 LISTENER: Final = 3
 CONTROL: Final = 4
 _BACKLOG: Final = 1024
-_UNPROVEN: Final = 24  # children of one account that nobody has vouched for yet
-_BURST: Final = 40.0  # connections of one account at once
-_RATE: Final = 10.0  # and a second afterwards
-# Living children of one account: each holds a descriptor here, also one that its owner stopped half-way on purpose.
-_MOST: Final = 500
 
 Work = Callable[[], None]
 
@@ -70,8 +63,7 @@ class Nursery:
         # Every kernel of everybody has a connection here. Children have the limit that they would have elsewhere.
         self._files = process.more_files()
         self.children: dict[int, Child] = {}
-        self.unproven: Counter[int] = Counter()
-        self._budget: dict[int, tuple[float, float]] = {}
+        self._guests = guests.Guests(spec)
         self._wake_read, self._wake_write = socket.socketpair()
         # Children say on this one, before they lose their power, that they were vouched for; 4 bytes, their pid.
         self._proof_read, self._proof_write = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -127,12 +119,7 @@ class Nursery:
                 child = self.children.get(int.from_bytes(self._proof_read.recv(4), "little"))
                 if child is not None and not child.proven:
                     child.proven = True
-                    self._settle(child.uid)
-
-    def _settle(self, uid: int) -> None:
-        self.unproven[uid] -= 1
-        if self.unproven[uid] <= 0:
-            del self.unproven[uid]
+                    self._guests.proven(child.uid)
 
     def _reap(self) -> None:
         while True:
@@ -146,30 +133,14 @@ class Nursery:
             child = self.children.pop(pid, None)
             if child is None:
                 continue
+            self._guests.ended(child.uid)
             if not child.proven:
-                self._settle(child.uid)
+                self._guests.proven(child.uid)
             self._tell({"exit": pid, "status": status})
             if child.connection is not None:
                 with contextlib.suppress(OSError):
                     child.connection.send(json.dumps({"exit": status}).encode() + b"\n", socket.MSG_DONTWAIT)
                 child.connection.close()
-
-    def _allowed(self, uid: int) -> bool:
-        """Whether this account may have another child now: it has no power over the nursery but to make it work."""
-        wanted = self.spec["peers"]
-        if wanted is not None:
-            return bool(uid == wanted)
-        if uid < self.spec["min_uid"] or uid in self.spec["refuse"] or self.unproven[uid] >= _UNPROVEN:
-            return False
-        if sum(child.uid == uid for child in self.children.values()) >= _MOST:
-            return False
-        now = time.monotonic()
-        left, when = self._budget.get(uid, (_BURST, now))
-        left = min(_BURST, left + (now - when) * _RATE)
-        self._budget[uid] = (left - 1 if left >= 1 else left, now)
-        if len(self._budget) > 4096:
-            self._budget = {key: value for key, value in self._budget.items() if now - value[1] < _BURST / _RATE}
-        return left >= 1
 
     def _accept(self) -> Work | None:
         assert self.listener is not None
@@ -178,7 +149,7 @@ class Nursery:
         except OSError:  # it went away, or there are no descriptors left: the others are served first
             return None
         peer = wire.peer_of(connection)
-        if not self._allowed(peer.uid):
+        if not self._guests.may_have_another(peer.uid):
             connection.close()
             return None
         try:
@@ -194,7 +165,7 @@ class Nursery:
             return self._in_child(connection, peer)
         keep = self.spec["kind"] == "kernel"
         self.children[pid] = Child(peer.uid, connection if keep else None)
-        self.unproven[peer.uid] += 1
+        self._guests.began(peer.uid)
         if not keep:
             connection.close()
         return None
@@ -210,7 +181,7 @@ class Nursery:
             if end is not None and end.fileno() not in keep:
                 end.close()
         self.children.clear()
-        self._budget.clear()
+        self._guests.forget()
         resource.setrlimit(resource.RLIMIT_NOFILE, self._files)
         proof, spec = self._proof_write, self.spec
 
