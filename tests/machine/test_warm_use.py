@@ -91,6 +91,31 @@ def test_neither_a_nursery_nor_a_server_asks_node_for_a_registry_of_javascript(s
     assert not [process for process in site.machine.processes() if "4711" in process.argv]
 
 
+def test_what_a_browser_is_sent_is_packed_if_it_takes_that_and_is_the_same(site, alice):
+    lab, hub = "user/alice/", "hub/"
+    pages = {lab: alice.get(f"{lab}lab").text, hub: alice.get(f"{hub}home").text}
+    files = [found for start, page in pages.items() for found in re.findall(rf'(?:src|href)="/({start}[^"]*)"', page)]
+    files = [file for file in files if urlsplit(file).path.endswith((".js", ".css"))]
+    assert [file for file in files if "jlab_core" in file and lab in file]
+    assert [file for file in files if "style.min.css" in file and hub in file]
+    packed = 0
+    for file in [*files, f"{lab}lab/api/settings", f"{lab}lab/api/translations/zh_CN"]:
+        with alice.http.stream("GET", alice.url + file, headers={"Accept-Encoding": "gzip"}) as answer:
+            content = answer.read()
+        plain = alice.get(file, headers={"Accept-Encoding": "identity"})
+        assert content == plain.content, file
+        assert "Content-Encoding" not in plain.headers
+        if len(plain.content) > 100_000:
+            packed += 1
+            assert answer.headers["Content-Encoding"] == "gzip", file
+            assert answer.num_bytes_downloaded < len(plain.content) / 2.5, file
+    assert packed >= 4
+    # The environment is as it was made: what is packed is readable to all, and writable by nobody else.
+    found = site.machine.run("find /opt/manylab/envs/server/current/share/ -name '*.js.gz' | wc -l").stdout
+    assert int(found) > 100
+    assert site.machine.run(r"find /opt/manylab/envs -name '*.gz' \( ! -perm -444 -o -perm /022 \)").stdout == ""
+
+
 def test_a_file_of_a_gigabyte_goes_up_and_comes_down_whole(site, alice):
     piece, pieces = os.urandom(CHUNK), 1024
     sent, encoded = hashlib.sha256(), base64.b64encode(piece).decode()

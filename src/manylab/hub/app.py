@@ -1,5 +1,5 @@
 """JupyterHub, which beside its own work watches the proxy, who is a member, and servers that nobody knows any more,
-says who opens whose server, and keeps what people send it small.
+says who opens whose server, keeps what people send it small, and packs what it sends them.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ import asyncio
 import gc
 import logging
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from jupyterhub import orm
 from jupyterhub.apihandlers.auth import OAuthAuthorizeHandler
 from jupyterhub.apihandlers.users import UserTokenListAPIHandler
 from jupyterhub.app import JupyterHub
+from jupyterhub.handlers.static import CacheControlStaticFilesHandler
 
+from manylab.base import packed
 from manylab.hub import bodies, clients, database, settings
 from manylab.hub.doors import Doors
 from manylab.hub.forgotten import ForgottenServers
@@ -97,6 +100,7 @@ class ManylabHub(JupyterHub):  # type: ignore[misc]
 
     def init_handlers(self) -> None:
         super().init_handlers()
+        packed.use(CacheControlStaticFilesHandler, (f"{sys.prefix}/share/jupyterhub",))
         self.handlers = [
             (handler[0], IN_PLACE_OF.get(handler[1], handler[1]), *handler[2:]) for handler in self.handlers
         ]

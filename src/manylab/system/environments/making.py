@@ -16,7 +16,7 @@ from manylab.model.locked import versions
 from manylab.model.resources import Environment
 from manylab.plan.packages import difference, in_words
 from manylab.system import registries
-from manylab.system.environments import conda, inspect, pythons, record, share, sources, trial
+from manylab.system.environments import conda, inspect, packing, pythons, record, share, sources, trial
 from manylab.system.environments.distributions import installed
 from manylab.system.environments.installers import BUILD_TIMEOUT, BUNDLE, WHEELS_ONLY, Say, disk_full, explain, uv
 from manylab.system.environments.together import Stages
@@ -70,11 +70,13 @@ def build(
         with stages.one(stages.compiling):
             say("compiling what is new")
             # What this generation is made of is the same as before for the most part.
-            share.link_same(want.path, share.earlier(want.path, want.python_minor, stages.compiled))
+            before = share.earlier(want.path, want.python_minor, stages.compiled)
+            share.link_same(want.path, before)
             if is_conda(want.lock):
                 conda.compile_new(want, builder)
             else:
                 share.compile_new(record.site_packages(want.path), want.python)
+            packing.pack(want.name, want.path, before)
             share.open_to_all(want.path)
             stages.compiled.append(want.path)
         packages = installed(want.path)
