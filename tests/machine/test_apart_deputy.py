@@ -190,6 +190,52 @@ def test_links_in_ones_own_folder_lead_root_and_the_next_server_nowhere(two):
         assert two.alice.run("6 * 7") == "42"
 
 
+ODD_SERVER = """
+import os, pathlib, socket, threading
+path, stop = {path!r}, pathlib.Path.home() / "enough"
+os.rename(path, path + ".kept")
+odd = socket.socket(socket.AF_UNIX)
+odd.bind(path)
+os.chmod(path, 0o777)
+odd.listen()
+odd.settimeout(0.1)
+def answer():
+    while not stop.exists():
+        try:
+            connection, _ = odd.accept()
+        except TimeoutError:
+            continue
+        connection.settimeout(1)
+        with connection:
+            try:
+                connection.recv(65536)
+                head = b"HTTP/1.1 200 OK\\r\\nX-JupyterHub-Version: not-a-version\\r\\nContent-Length: 2\\r\\n\\r\\n"
+                connection.sendall(head + b"{{}}")
+            except OSError:
+                pass
+    os.rename(path + ".kept", path)
+threading.Thread(target=answer).start()
+"""
+
+
+def test_what_a_persons_server_answers_does_not_keep_the_hub_from_starting(two):
+    two.eve.run(ODD_SERVER.format(path=two.socket("eve")))
+    try:
+        before = hub_of(two)
+        two.site.machine.run(["kill", "-9", str(before)])
+        wait_until(lambda: hub_of(two) not in (0, before) and two.site.answers(), 120, lambda: two.site.logs())
+        two.site.wait_for_log("has the version 'not-a-version'")
+        assert two.alice.run("6 * 7") == "42"
+    finally:
+        two.site.machine.write("/home/eve/enough", "")
+    wait_until(lambda: not two.site.machine.exists(two.socket("eve") + ".kept"), 60, lambda: "her socket is back")
+    assert two.eve.run("6 * 7") == "42"
+
+
+def hub_of(two: Pair) -> int:
+    return next((one.pid for one in two.site.machine.processes() if "manylab.hub" in one.argv), 0)
+
+
 # other people's cookies, and other people's pages
 
 

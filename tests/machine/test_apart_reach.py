@@ -53,6 +53,24 @@ def test_no_port_and_no_abstract_socket_leads_to_somebody_else(two):
         assert two.attack("connect", path) in ("EACCES", "ENOENT"), path
 
 
+def test_what_a_server_writes_to_is_open_in_nobody_elses_process(two):
+    """Whoever has the same open file or connection can empty it, or close it for all of them."""
+
+    def outputs(pid: int) -> set[str]:
+        names = (f"/proc/{pid}/fd/{number}" for number in range(3))
+        return set(two.site.machine.run(["readlink", *names]).stdout.split()) - {"/dev/null"}
+
+    for server in (two.server_pid("alice"), two.server_pid("eve")):
+        mine, others = outputs(server), [*nurseries(two), _pid_of(two, "manylab.warden")]
+        assert mine
+        assert all(mine.isdisjoint(outputs(pid)) for pid in others)
+    assert outputs(two.server_pid("alice")).isdisjoint(outputs(two.server_pid("eve")))
+
+
+def _pid_of(two: Pair, module: str) -> int:
+    return next(one.pid for one in two.site.machine.processes() if module in one.argv)
+
+
 def test_nobody_shares_a_keyring(two):
     """Kerberos and cifs keep what they know in that of the session, which every process inherits."""
     assert two.attack("keys_of_one_session", two.uid("alice"), two.uid("eve"), user="root") == "alice's"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,16 @@ def test_a_finding_s_own_command_comes_before_the_check_s(scene):
 def test_names_that_people_chose_cannot_drive_the_terminal(scene):
     examined = [examine(check(lambda scene: [problem("/home/eve/\x1b]0;evil\x07")]), scene)]
     assert "\x1b" not in report.as_text(examined, everything=False)
+
+
+@pytest.mark.parametrize(("word", "counts"), [("configurable-http-proxy", False), ("0" * 31 + "f", True)])
+def test_a_word_that_somebody_calls_a_token_is_none(scene, word, counts):
+    """Else whatever runs with that word in its command line would be said to show a secret, and to be ended."""
+    with subprocess.Popen(["sleep", "100"], env={"JUPYTERHUB_API_TOKEN": word}) as process:
+        try:
+            assert (word in scene.secrets.values()) is counts
+        finally:
+            process.kill()
 
 
 def test_every_check_survives_a_machine_without_a_site(tmp_path):

@@ -19,7 +19,7 @@ from jupyterhub.app import JupyterHub
 from jupyterhub.handlers.static import CacheControlStaticFilesHandler
 
 from manylab.base import packed
-from manylab.hub import bodies, clients, database, settings
+from manylab.hub import bodies, clients, database, settings, waiting
 from manylab.hub.doors import Doors
 from manylab.hub.forgotten import ForgottenServers
 from manylab.hub.members import MembersWatch
@@ -96,6 +96,7 @@ class ManylabHub(JupyterHub):  # type: ignore[misc]
 
     def init_oauth(self) -> None:
         clients.hash_generated_once()
+        waiting.trust_nobody()
         super().init_oauth()
 
     def init_handlers(self) -> None:

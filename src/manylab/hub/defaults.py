@@ -44,6 +44,8 @@ def _addresses(site: HubSite, proxy_token: str) -> dict[str, Any]:
         "JupyterHub.proxy_class": SocketProxy,
         "ConfigurableHTTPProxy.api_url": urls.socket_url(str(site.layout["proxy_api_socket"])),
         "ConfigurableHTTPProxy.auth_token": proxy_token,
+        # A hundred servers that do not answer would keep the hub from speaking to the proxy: aiohttp's usual limit.
+        "JupyterHubHTTPClient.connector_options": {"limit": 0},
         # systemd or the supervisor starts the proxy, under an account of its own.
         "ConfigurableHTTPProxy.should_start": False,
         # A restart of the hub ends nobody's server and takes no route away (jupyterhub#5107).

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from typing import Final
 
-from manylab.warden import accounts, cgroups, folders, limits, processes, spawn
+from manylab.warden import accounts, cgroups, folders, journal, limits, processes, spawn
 from manylab.warden.accounts import Person
 from manylab.warden.cgroups import Limits
 from manylab.warden.machine import Machine
@@ -72,7 +72,8 @@ class Starts:
         held = await self._machine.limited(settings)
         processes_ = None if "tasks" in held else allowed.tasks
         plan = spawn.plan(message, person, settings, folder, private, allowed, processes_, self._files)
-        output = None if settings.log_dir is None else folders.open_log(settings.log_dir, person.name)
+        log_dir = settings.log_dir
+        output = journal.open_stream() if log_dir is None else folders.open_log(log_dir, person.name)
         try:
             async with self._not_too_cold(settings), Turn(self._turns) as turn:
                 if starting.given_up:

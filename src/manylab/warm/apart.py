@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import errno
+import fcntl
 import os
 import sys
 from pathlib import Path
@@ -15,6 +17,8 @@ _MS_NODEV: Final = 4
 _MS_BIND: Final = 4096
 _MS_REC: Final = 16384
 _MS_SLAVE: Final = 1 << 19
+
+_NS_GET_USERNS: Final = 0xB701  # linux/nsfs.h
 
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 
@@ -56,11 +60,24 @@ def join(pid: int) -> None:
     for name, kind in (("ipc", _CLONE_NEWIPC), ("mnt", _CLONE_NEWNS)):
         theirs = os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC)
         try:
+            if not _is_of_our_users(theirs):
+                raise PermissionError(errno.EPERM, f"its {name} namespace was made with power of its own")
             if os.fstat(theirs).st_ino != Path(f"/proc/self/ns/{name}").stat().st_ino and _LIBC.setns(theirs, kind):
                 number = ctypes.get_errno()
                 raise OSError(number, f"setns: {os.strerror(number)}")
         finally:
             os.close(theirs)
+
+
+def _is_of_our_users(namespace: int) -> bool:
+    """Whether its users are ours. Else whoever made it (unshare -Urm) has mounted there what they like, and a program
+    that is set-uid root would find another /etc/shadow, and be root for us.
+    """
+    owner = fcntl.ioctl(namespace, _NS_GET_USERNS)
+    try:
+        return os.fstat(owner).st_ino == Path("/proc/self/ns/user").stat().st_ino
+    finally:
+        os.close(owner)
 
 
 def main(arguments: list[str]) -> int:

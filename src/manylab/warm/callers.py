@@ -25,6 +25,8 @@ def serve(conversation: wire.Conversation, peer: wire.Peer, spec: dict[str, Any]
         place = _place(spec, peer)
         prove()
         identity.fresh_process({descriptor})
+        # The nursery's own output is not the person's, who can have a copy of what is open in their process.
+        identity.silence()
         os.umask(0o022)
         identity.become(place["uid"], place["gid"], place["groups"], namespace_of=peer.pid)
         identity.end_early(identity.KERNEL_OOM_SCORE)

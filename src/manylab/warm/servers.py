@@ -22,9 +22,10 @@ def serve(
         identity.fresh_process({descriptor})
         conversation.send({"pid": os.getpid()})
         order, given = conversation.receive(seconds=wire.ORDER, descriptors=1)
+        # Before it is the person, who can have a copy of what is open in their process.
+        identity.stdio(given[0])
         identity.become_owner(order)
         renew.after_fork()
-        identity.stdio(given[0])
         # From here on the process is the person's, and what it says on this line is no more than that.
         conversation.send({"became": True})
     except wire.Broken as broken:

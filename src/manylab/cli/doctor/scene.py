@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +24,7 @@ from manylab.warden.processes import MARKER
 
 NOBODY = 65534
 PROXY_TOKEN, COOKIE_SECRET = "the proxy's token", "the cookie secret"
+_TOKEN = re.compile(r"[0-9a-f]{32}")  # jupyterhub.utils.new_token
 _ANSWERS_WITHIN = 5.0  # seconds; a warden that needs longer is as good as gone
 
 
@@ -129,6 +131,9 @@ class Scene:
         for pid in processes.pids():
             environment = processes.environ(pid)
             token = environment.get("JUPYTERHUB_API_TOKEN", "")
+            # Anybody can give a process of theirs this variable, with a word in it that is everywhere.
+            if not _TOKEN.fullmatch(token):
+                continue
             tokens[token] = f"{environment.get('USER', 'somebody')}'s server" if MARKER in environment else "a service"
         for number, (token, whose) in enumerate(tokens.items()):
             name = f"the token of {whose}"
