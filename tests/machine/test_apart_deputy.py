@@ -222,7 +222,7 @@ def test_what_a_persons_server_answers_does_not_keep_the_hub_from_starting(two):
     two.eve.run(ODD_SERVER.format(path=two.socket("eve")))
     try:
         before = hub_of(two)
-        two.site.machine.run(["kill", "-9", str(before)])
+        two.site.machine.run(f"kill -KILL {before}")
         wait_until(lambda: hub_of(two) not in (0, before) and two.site.answers(), 120, lambda: two.site.logs())
         two.site.wait_for_log("has the version 'not-a-version'")
         assert two.alice.run("6 * 7") == "42"
