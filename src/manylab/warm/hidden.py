@@ -8,7 +8,9 @@ was preloaded, gets that module back, with all that this module had imported in 
 
 from __future__ import annotations
 
+import atexit
 import builtins
+import contextlib
 import importlib
 import importlib.machinery
 import os
@@ -23,6 +25,9 @@ from manylab.warm import traces
 # Where CPython's import statement looks up its steps, 3.10 to 3.14. `importlib.util.find_spec` has its own and stays
 # as it is: it answers as if nothing was preloaded.
 _BOOTSTRAP: Final[Any] = importlib._bootstrap
+# Packages whose compiled modules are loaded only once and know others of theirs, or fill them when they are: of no use
+# to a second copy. Only the package itself is imported anew; of numpy not even that because of what it needs.
+_ONCE: Final = frozenset({"numpy", "pandas"})
 _NONE: Final = object()  # in the place of a module that is not there
 
 
@@ -35,6 +40,8 @@ class Recorder:
         self.needs: defaultdict[str, set[str]] = defaultdict(set)
         self.loading: list[str] = []
         self.left: dict[str, traces.Left] = {}
+        self.exits: defaultdict[str, list[tuple[Any, Any, Any]]] = defaultdict(list)
+        self._register = atexit.register
         self._ways: set[str] = set()
         self._load, self._find = _BOOTSTRAP._load_unlocked, _BOOTSTRAP._find_and_load
         self._import = builtins.__import__
@@ -43,12 +50,19 @@ class Recorder:
         _BOOTSTRAP._load_unlocked = self._load_unlocked
         _BOOTSTRAP._find_and_load = self._find_and_load
         builtins.__import__ = self._statement
+        atexit.register = self._at_exit  # type: ignore[assignment]
         return self
 
     def __exit__(self, *why: object) -> None:
         _BOOTSTRAP._load_unlocked = self._load
         _BOOTSTRAP._find_and_load = self._find
         builtins.__import__ = self._import
+        atexit.register = self._register
+
+    def _at_exit(self, function: Any, *words: Any, **more: Any) -> Any:
+        if self.loading:
+            self.exits[self.loading[-1]].append((function, words, more))
+        return self._register(function, *words, **more)
 
     def _note(self, name: str) -> None:
         if self.loading:
@@ -112,8 +126,11 @@ class Hidden:
         self._shown: set[str] = set()
         self._known: dict[str, types.ModuleType] = {}  # that can be seen, or could
         self._meta_path: list[object] = []
+        self._path_hooks: list[object] = []
         self._path: list[str] = []
         self._findable: set[str] = set()
+        self._exits: dict[str, list[tuple[Any, Any, Any]]] = {}
+        self._capsules: dict[str, dict[str, Any]] = {}  # of packages that are imported anew
         self._find_spec = _BOOTSTRAP._find_spec
 
     def hide(self, names: Iterable[str], recorder: Recorder, order: Iterable[str] = ()) -> None:
@@ -141,6 +158,12 @@ class Hidden:
                 # A package that is seen and fetches names when they are asked for has not been asked yet.
                 for key in [key for key, value in vars(holder).items() if getattr(value, "__module__", "") == name]:
                     delattr(holder, key)
+        for name in wanted:
+            # What they do at the end is not done in a process that has not imported them.
+            for function, words, more in recorder.exits.get(name, ()):
+                if getattr(function, "__module__", None) in self.modules:
+                    atexit.unregister(function)
+                    self._exits.setdefault(name, []).append((function, words, more))
         for name in [name for name in wanted if "." not in name]:
             self._closures[name] = self._closure(name)
         self._findable = {name for name in self.modules if "." not in name and self._is_found(name)}
@@ -181,7 +204,8 @@ class Hidden:
     def use(self) -> None:
         """From now on an import finds them. What IPython needs from its start was never out of sight: renewed now."""
         self._renew(sys.modules)
-        self._meta_path = list(sys.meta_path)
+        self._meta_path, self._path_hooks = list(sys.meta_path), list(sys.path_hooks)
+        self._import = builtins.__import__
         self._path = [entry for entry in sys.path if entry]
         self._known = dict(sys.modules)
         _BOOTSTRAP._find_spec = self._find
@@ -209,11 +233,11 @@ class Hidden:
     def _find(self, name: str, path: Any, target: Any = None) -> Any:
         module = self.modules.get(name)
         if module is None or target is not None:
-            return self._find_spec(name, path, target)
+            return self._with_capsules(name, self._find_spec(name, path, target))
         if broken := self._broken(name):
             self._forget(broken)
             if name not in self.modules:
-                return self._find_spec(name, path)
+                return self._with_capsules(name, self._find_spec(name, path))
         if name.rpartition(".")[0] not in self._shown or sys.meta_path != self._meta_path:
             found = self._find_spec(name, path)
             if found is None or not _same(found, self._specs[name]):
@@ -242,6 +266,8 @@ class Hidden:
         for each in self._findable.intersection(closure) & self.modules.keys() - {name}:
             if (moved or each not in sys.stdlib_module_names) and not self._is_found(each):
                 found.add(each)
+        if builtins.__import__ is not self._import:
+            found |= {each for each in closure if each in self.modules and not _is_once(each)}
         for finder in self._new_finders():
             found |= {each for each in closure if each in self.modules and self._other(finder, each)}
         return found
@@ -253,6 +279,8 @@ class Hidden:
             if any(finder is old for old in self._meta_path):
                 break
             found.append(finder)
+        if sys.path_hooks != self._path_hooks:
+            found.append(importlib.machinery.PathFinder)
         return found
 
     def _other(self, finder: Any, name: str) -> bool:
@@ -276,9 +304,32 @@ class Hidden:
         while more := {name for name in list(self.modules) if name not in gone and self._uses(name) & gone}:
             gone |= more
         for name in gone & self.modules.keys():
+            if _is_once(name) and ("." in name or (name == "numpy" and name not in broken)):
+                continue
             if not isinstance(getattr(self._specs[name], "loader", None), importlib.machinery.ExtensionFileLoader):
-                self.modules.pop(name, None)
+                names = _names(self.modules.pop(name, None)).items()
+                if capsules := {key: value for key, value in names if type(value).__name__ == "PyCapsule"}:
+                    self._capsules[name] = capsules
+        if "numpy" in gone and "numpy" not in self.modules:
+            _first_time(self.modules.get("numpy._core._multiarray_umath"))
         self._closures.clear()
+
+    def _with_capsules(self, name: str, spec: Any) -> Any:
+        """What compiled modules, which stay, have put into a package for each other: they look there once more, and
+        end the process where it is not (pandas' dates in JSON).
+        """
+        if spec is not None and (capsules := self._capsules.pop(name, None)) is not None:
+            loader = spec.loader
+
+            def create_module(_: Any) -> types.ModuleType:
+                del loader.create_module
+                module = types.ModuleType(name)
+                vars(module).update(capsules)
+                return module
+
+            with contextlib.suppress(AttributeError):  # somebody's own loader
+                loader.create_module = create_module
+        return spec
 
     def _uses(self, name: str) -> set[str]:
         return {*self._needs.get(name, ()), name.rpartition(".")[0]}
@@ -303,6 +354,8 @@ class Hidden:
                 setattr(holder, child, module)
             if (left := self._left.get(each)) is not None:
                 traces.leave(left)
+            for function, words, more in self._exits.pop(each, ()):
+                atexit.register(function, *words, **more)
         # At once: another thread sees all of it or nothing.
         sys.modules.update(shown)
         self._shown.update(shown)
@@ -330,9 +383,30 @@ def _same(found: Any, ours: Any) -> bool:
     """Whether both lead to the same file (or are the same built-in, or the same folders without a file)."""
     if ours is None or found.origin != ours.origin:
         return False
-    if found.origin is None:
-        return list(found.submodule_search_locations or ()) == list(ours.submodule_search_locations or ())
-    return True
+    folders = [list(spec.submodule_search_locations or ()) for spec in (found, ours)]
+    if found.origin is None and folders[0] != folders[1]:
+        return False
+    # A finder that wraps the loader wants to be asked to load.
+    return type(found.loader) is type(ours.loader)
+
+
+def _is_once(name: str) -> bool:
+    return name.partition(".")[0] in _ONCE
+
+
+def _names(module: Any) -> dict[str, Any]:
+    return dict(vars(module)) if isinstance(module, types.ModuleType) else {}
+
+
+def _first_time(compiled: Any) -> None:
+    """numpy/__init__.py, which is run again: for this kernel it is the first time, nothing to warn of."""
+    if (usual := getattr(compiled, "_reload_guard", None)) is None:
+        return
+
+    def once() -> None:
+        compiled._reload_guard = usual
+
+    compiled._reload_guard = once
 
 
 def _loader(hidden: Hidden, name: str) -> Any:

@@ -202,6 +202,9 @@ def _matplotlib(module: Any) -> None:
         module.rcParamsOrig.update(module.rcParams)
     if backend := os.environ.get("MPLBACKEND"):
         module.rcParams["backend"] = backend
+    else:
+        # As in a file of settings, or to be found out; without that reading it does so at once.
+        dict.__setitem__(module.rcParams, "backend", dict.__getitem__(module.rcParamsOrig, "backend"))
 
 
 def _forget(function: Any) -> None:

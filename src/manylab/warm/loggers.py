@@ -53,6 +53,13 @@ def _put(manager: Any, logger: Any) -> None:
             logger.__class__ = there.__class__
         logger.__dict__ = there.__dict__
         return
+    wanted = manager.loggerClass or logging.getLoggerClass()
+    if wanted is not type(logger):
+        # A class of their own, set before the import, makes them.
+        with contextlib.suppress(Exception):
+            made = wanted(logger.name)
+            logger.__class__ = wanted
+            logger.__dict__ = {**vars(made), "manager": manager}
     manager.loggerDict[logger.name] = logger
     logger._cache.clear()
     if there is not None:

@@ -57,7 +57,7 @@ def renew(environ: Mapping[str, str]) -> None:
     thread: Any = threading.main_thread()
     if hasattr(thread, "_set_native_id"):
         thread._set_native_id()
-    for change in (_kernel_app, _session, _terminal):
+    for change in (_kernel_app, _session, _terminal, _outputs):
         # Another version may keep it elsewhere; the tests compare warm and cold.
         with contextlib.suppress(AttributeError, KeyError):
             change(environ)
@@ -96,3 +96,8 @@ def _terminal(environ: Mapping[str, str]) -> None:
     if module.TERM.startswith("xterm"):
         module._set_term_title = module._set_term_title_xterm
         module._restore_term_title = module._restore_term_title_xterm
+
+
+def _outputs(environ: Mapping[str, str]) -> None:
+    # These keep the standard output that there was when they were imported.
+    sys.modules["IPython.utils.process"].system.__self__.logfile = sys.stdout

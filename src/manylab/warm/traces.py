@@ -16,14 +16,16 @@ from typing import Any, Final, NamedTuple
 from manylab.warm import loggers
 
 # Tables that modules write themselves into, or are written into when they are imported.
-_TABLES: Final[dict[str, dict[Any, Any]]] = {
+_TABLES: Final[dict[str, Any]] = {
     "finders": sys.path_importer_cache,
     "pickling": copyreg.dispatch_table,
     "lines": linecache.cache,
     "codecs": encodings._cache,
+    "ends of threads": getattr(threading, "_threading_atexits", []),
 }
 # Those of a module that is itself imported in the nursery: what kinds of pictures PIL knows, each kind in a module.
 _THEIRS: Final[dict[str, tuple[str, ...]]] = {
+    "matplotlib.units": ("registry",),
     "PIL.Image": ("ID", "OPEN", "MIME", "SAVE", "SAVE_ALL", "EXTENSION", "DECODERS", "ENCODERS"),
 }
 # Every table that was seen, by its name; those of modules that are out of sight too.
