@@ -10,6 +10,7 @@ import asyncio
 import base64
 import json
 import os
+import re
 import socket
 import sys
 from ipaddress import ip_address
@@ -42,14 +43,11 @@ class Hub:
     """As much of HubOAuth as is asked."""
 
     api_token, cookie_name = API, COOKIE
+    auth_header_pat = re.compile(r"(?:token|bearer)\s+(.+)", re.IGNORECASE)
 
     def _get_token_cookie(self, handler):
         value = handler.get_secure_cookie(COOKIE)
         return value.decode() if value else None
-
-    def get_token(self, handler, in_cookie):
-        assert not in_cookie
-        return handler.get_argument("token", "") or handler.request.headers["Authorization"].split()[1]
 
 
 def stand_in():
@@ -171,6 +169,10 @@ class TestOverHttp(AsyncHTTPTestCase):
         assert self.told("/a?token=its&x")["uri"] == "/a?token=its&x"
         assert self.told(f"/a?_xsrf={XSRF}&x", Cookie=THEIRS)["uri"] == "/a?x"
         assert self.told(f"/a?t=alices%2Dtoken&x&token={TOKEN}")["uri"] == "/a?x"
+
+    def test_of_two_tokens_the_hub_has_seen_one(self):
+        told = self.told("/a?token=its&x", Authorization="Bearer another")
+        assert told["uri"] == "/a?x" and "Authorization" not in told["headers"]
 
     def test_in_websockets_too(self):
         async def said():

@@ -71,7 +71,8 @@ async def check(host: str, port: str | int) -> None:
     """Whether a connection goes to a program of this person's or of root's, who could have all of theirs anyway.
 
     Raises HTTPError 403 where it would go to another account's, and OSError where nobody listens: to try all the same
-    would be to let in whoever comes to listen in that moment. A host that is not this machine is the person's affair.
+    would be to let in whoever comes to listen in that moment, so that a port which a firewall's rule leads elsewhere is
+    not shown either. A host that is not this machine is the person's affair.
     """
     if not 0 < (number := int(port)) < 1 << 16:  # getaddrinfo may take the rest of a division
         raise ConnectionRefusedError("there is no such port")
@@ -102,8 +103,11 @@ def secrets(handler: Any) -> set[str]:
     if auth is not None:
         found.update({auth.api_token, auth._get_token_cookie(handler)})
         found.update(value for name, value in cookies if name == auth.cookie_name)
-        if getattr(handler, "_token_authenticated", False):
-            found.add(auth.get_token(handler, in_cookie=False))
+        given = auth.auth_header_pat.findall(handler.request.headers.get("Authorization", ""))
+        given += handler.get_query_arguments("token")
+        # The hub is asked about one of them.
+        if getattr(handler, "_token_authenticated", False) or len(given) > 1:
+            found.update(given)
     return {secret for secret in found if secret}
 
 
