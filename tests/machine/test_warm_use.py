@@ -7,9 +7,9 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import json
 import os
 import re
-import textwrap
 import time
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
@@ -219,7 +219,7 @@ def test_a_web_application_of_ones_own_is_seen_through_the_server_and_by_nobody_
         assert "a page of" not in stranger.get(f"user/alice/proxy/{port}/hello").text
 
 
-# Started by the server at the first visit, on a unix socket; in ~/.jupyter/jupyter_server_config.json.
+# Started by the server at the first visit, on a unix socket.
 STARTED = """
 import http.server, socketserver, sys
 class Told(http.server.BaseHTTPRequestHandler):
@@ -232,15 +232,14 @@ socketserver.UnixStreamServer(sys.argv[1], Told).serve_forever()
 
 
 def test_a_web_application_that_the_server_starts_on_a_unix_socket_is_not_told_what_opens_the_server(site, alice):
-    command = ["/usr/bin/env", "python3", "-c", STARTED.replace("{", "{{").replace("}", "}}"), "{unix_socket}"]
+    command = [
+        "/opt/manylab/envs/server/current/bin/python",
+        "-c",
+        STARTED.replace("{", "{{").replace("}", "}}"),
+        "{unix_socket}",
+    ]
     settings = {"ServerProxy": {"servers": {"started": {"command": command, "unix_socket": True}}}}
-    write = f"""
-        import json, pathlib
-        folder = pathlib.Path("~/.jupyter").expanduser()
-        folder.mkdir(exist_ok=True)
-        (folder / "jupyter_server_config.json").write_text(json.dumps({settings!r}))
-    """
-    alice.run(textwrap.dedent(write))
+    site.machine.write("/opt/manylab/etc/jupyter/jupyter_server_config.json", json.dumps(settings))
     alice.api("POST", "users/alice/servers/third").raise_for_status()
     wait_until(
         lambda: alice.api("GET", "users/alice").json()["servers"].get("third", {}).get("ready"), 60, "the third server"
@@ -250,7 +249,7 @@ def test_a_web_application_that_the_server_starts_on_a_unix_socket_is_not_told_w
     answer = alice.http.get(f"{url}started/a")
     assert (answer.status_code, answer.text) == (200, "/a None None")
     alice.api("DELETE", "users/alice/servers/third").raise_for_status()
-    alice.run("import pathlib; pathlib.Path('~/.jupyter/jupyter_server_config.json').expanduser().unlink()")
+    site.machine.run("rm /opt/manylab/etc/jupyter/jupyter_server_config.json")
 
 
 def test_a_server_that_is_shared_opens_for_whom_it_is_shared_with_until_it_is_not_any_more(site, alice):

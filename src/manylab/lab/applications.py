@@ -27,6 +27,7 @@ from manylab.lab import ports, sentences
 
 # JupyterHub's: of the server (its OAuth client's name), of the sign-in on its way there, of the session.
 _COOKIE: Final = re.compile(r"(?:__Host-|__Secure-)?jupyterhub-")
+_SHORTEST: Final = 8  # characters of a token: JupyterHub takes none that is shorter
 _POLICY: Final = 1008  # RFC 6455, 7.4.1: how a websocket is closed that nobody may have
 
 
@@ -108,7 +109,7 @@ def secrets(handler: Any) -> set[str]:
         # The hub is asked about one of them.
         if getattr(handler, "_token_authenticated", False) or len(given) > 1:
             found.update(given)
-    return {secret for secret in found if secret}
+    return {secret for secret in found if secret and len(secret) >= _SHORTEST}
 
 
 def without(headers: HTTPHeaders, hidden: Collection[str]) -> HTTPHeaders:
