@@ -232,6 +232,7 @@ socketserver.UnixStreamServer(sys.argv[1], Told).serve_forever()
 
 
 def test_a_web_application_that_the_server_starts_on_a_unix_socket_is_not_told_what_opens_the_server(site, alice):
+    # Their braces are the extension's.
     command = [
         "/opt/manylab/envs/server/current/bin/python",
         "-c",

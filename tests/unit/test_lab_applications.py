@@ -35,7 +35,9 @@ COOKIE = "jupyterhub-user-alice"
 TOKEN, API = "alices-token", "the-servers-token"
 XSRF = base64.urlsafe_b64encode(create_signed_value(SECRET, "_xsrf", "id")).rstrip(b"=").decode()
 SIGNED = create_signed_value(SECRET, COOKIE, TOKEN).decode()
-THEIRS = f'{COOKIE}="{SIGNED}"; _xsrf={XSRF}; jupyterhub-session-id=abc; __Host-{COOKIE}-oauth-state=x'
+# A browser sends a person's second server also what the first has set.
+FIRST = base64.urlsafe_b64encode(create_signed_value(b"of another", "_xsrf", "another")).rstrip(b"=").decode()
+THEIRS = f'{COOKIE}="{SIGNED}"; _xsrf={XSRF}; jupyterhub-session-id=abc; __Host-{COOKIE}-oauth-state=x; _xsrf={FIRST}'
 OWN = "session=mine; _xsrf=2|0f|0f|1; username-127-0-0-1=kept"
 
 
