@@ -7,9 +7,11 @@ import json
 import re
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from harness import wait_until
+from websockets.exceptions import ConnectionClosed
 
 from support.apart import Pair, pair
 from support.attacks import WORKED
@@ -264,6 +266,79 @@ def test_a_cookie_opens_ones_own_server_and_nobody_elses(two):
     answer = two.eve.http.get(f"{two.site.url}user/alice/lab")
     assert answer.status_code in (403, 404)
     assert "jupyter-config-data" not in answer.text
+
+
+# Listens, at this address and port, and answers everybody with what they sent.
+TOLD = """
+import http.server, json
+class Told(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        said = json.dumps({{"path": self.path, "headers": self.headers.items()}}).encode()
+        print("asked", flush=True)
+        self.send_response(200); self.send_header("Content-Length", str(len(said))); self.end_headers()
+        self.wfile.write(said)
+    do_POST = do_GET
+    def log_message(self, *said): pass
+server = http.server.ThreadingHTTPServer({where!r}, Told)
+print("ready", flush=True)
+server.serve_forever()
+"""
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])
+def test_behind_a_link_to_a_port_of_eves_alices_server_sends_nothing_and_shows_nothing(two, address):
+    """Alice follows a link into her own server, whose page would be eve's, with alice's cookie in eve's hands."""
+    port = 18770
+    code = TOLD.format(where=(address, port))
+    with two.victim(code, user="eve") as listening:
+        assert '"path": "/direct"' in two.attack("say", port, request("/direct"))
+        listening.wait_for_output("asked", 10)
+        heard = listening.output().count("asked")
+        for path in (
+            f"proxy/{port}/",
+            f"proxy/127.0.0.1:{port}/",
+            f"proxy/absolute/{port}/x",
+            f"proxy/localhost:{port}/",
+        ):
+            answer = two.alice.server("GET", path)
+            assert answer.status_code == 403 and f"{port}" in answer.text and "headers" not in answer.text, path
+            assert two.alice.server("POST", path).status_code == 403
+            progressive = two.alice.http.get(two.alice.server_url + path, headers={"Accept": "text/event-stream"})
+            assert progressive.status_code == 403
+        with two.alice.websocket(f"proxy/{port}/") as socket, pytest.raises(ConnectionClosed, match="another account"):
+            socket.recv(timeout=60)
+        assert listening.output().count("asked") == heard
+        # Neither has eve's own server trouble with it, nor is it a secret what listens there.
+        assert two.eve.server("GET", f"proxy/{port}/mine").json()["path"] == "/mine"
+
+
+@pytest.mark.parametrize("user", ["alice", "root"])
+def test_an_application_of_ones_own_or_of_roots_is_not_told_what_opens_the_server(two, user):
+    port = 18771 if user == "alice" else 18772
+    two.alice.http.cookies.set("own", "kept", path=urlsplit(two.alice.server_url).path)
+    secrets = two.secrets().values()
+    url = f"{two.alice.server_url}proxy/{port}/a"
+    xsrf, token = two.alice.xsrf(url), two.secrets()["token"]
+    assert xsrf and token
+    with two.victim(TOLD.format(where=("127.0.0.1", port)), user=user):
+        for query, more in (
+            ("", {}),
+            ("?x=1", {"X-XSRFToken": xsrf["X-XSRFToken"], "Referer": f"http://lab/?token={token}"}),
+            (f"?token={token}&x=1", {"Authorization": f"token {token}", "Sec-Fetch-Mode": "websocket"}),
+        ):
+            for path in (f"proxy/{port}/a", f"proxy/absolute/{port}/a"):
+                answer = two.alice.http.get(two.alice.server_url + path + query, headers=more)
+                assert answer.status_code == 200, answer.text
+                told = answer.json()
+                assert told["path"].endswith("/a?x=1" if query else "/a")
+                headers = {name.lower(): value for name, value in told["headers"]}
+                assert headers["cookie"] == "own=kept"
+                assert not {"authorization", "x-xsrftoken"} & set(headers)
+                assert not [secret for secret in [*secrets, xsrf["X-XSRFToken"]] if secret in answer.text]
+        # A password of the application's own.
+        headers = two.alice.http.get(url, headers={"Authorization": "Basic YTpi"}).json()["headers"]
+        assert ["Authorization", "Basic YTpi"] in headers
+    assert two.alice.server("GET", f"proxy/{port}/a").status_code == 500
 
 
 STOCK = """

@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import json
 import os
 import re
 import time
@@ -40,8 +41,10 @@ class Page(tornado.web.RequestHandler):
 class Twice(tornado.websocket.WebSocketHandler):
     def check_origin(self, origin): return True
     def on_message(self, text): self.write_message(text + text)
+class Told(Twice):
+    def open(self): self.write_message(self.request.headers.get("Cookie", "no cookie"))
 sockets = tornado.netutil.bind_sockets(0, "127.0.0.1")
-application = tornado.web.Application([("/twice", Twice), ("/.*", Page)])
+application = tornado.web.Application([("/twice", Twice), ("/told", Told), ("/.*", Page)])
 tornado.httpserver.HTTPServer(application).add_sockets(sockets)
 print(sockets[0].getsockname()[1])
 """
@@ -207,11 +210,47 @@ def test_a_web_application_of_ones_own_is_seen_through_the_server_and_by_nobody_
     with alice.websocket(f"proxy/{port}/twice") as socket:
         socket.send("said")
         assert socket.recv(timeout=60) == "saidsaid"
+    with alice.websocket(f"proxy/{port}/told") as socket:
+        assert socket.recv(timeout=60) == "no cookie"
     with site.client("bob", PASSWORD) as bob:
         bob.sign_in()
         assert bob.http.get(f"{alice.server_url}proxy/{port}/hello").status_code == 403
     with httpx.Client(base_url=site.url, follow_redirects=True) as stranger:
         assert "a page of" not in stranger.get(f"user/alice/proxy/{port}/hello").text
+
+
+# Started by the server at the first visit, on a unix socket.
+STARTED = """
+import http.server, socketserver, sys
+class Told(http.server.BaseHTTPRequestHandler):
+    def address_string(self): return ""
+    def do_GET(self):
+        self.send_response(200); self.end_headers()
+        self.wfile.write(f"{self.path} {self.headers['Cookie']} {self.headers['Authorization']}".encode())
+socketserver.UnixStreamServer(sys.argv[1], Told).serve_forever()
+"""
+
+
+def test_a_web_application_that_the_server_starts_on_a_unix_socket_is_not_told_what_opens_the_server(site, alice):
+    # Their braces are the extension's.
+    command = [
+        "/opt/manylab/envs/server/current/bin/python",
+        "-c",
+        STARTED.replace("{", "{{").replace("}", "}}"),
+        "{unix_socket}",
+    ]
+    settings = {"ServerProxy": {"servers": {"started": {"command": command, "unix_socket": True}}}}
+    site.machine.write("/opt/manylab/etc/jupyter/jupyter_server_config.json", json.dumps(settings))
+    alice.api("POST", "users/alice/servers/third").raise_for_status()
+    wait_until(
+        lambda: alice.api("GET", "users/alice").json()["servers"].get("third", {}).get("ready"), 60, "the third server"
+    )
+    url = f"{alice.url}user/alice/third/"
+    alice.http.get(f"{url}lab").raise_for_status()
+    answer = alice.http.get(f"{url}started/a")
+    assert (answer.status_code, answer.text) == (200, "/a None None")
+    alice.api("DELETE", "users/alice/servers/third").raise_for_status()
+    site.machine.run("rm /opt/manylab/etc/jupyter/jupyter_server_config.json")
 
 
 def test_a_server_that_is_shared_opens_for_whom_it_is_shared_with_until_it_is_not_any_more(site, alice):

@@ -36,6 +36,10 @@ _ENGLISH = {
         "stop and start your server."
     ),
     "newer-label": "My server",
+    "others-port": (
+        "Port {port} belongs to another account of this machine: what listens there is not yours, and nothing of yours "
+        "was sent to it. Start your application on another port."
+    ),
 }
 _CHINESE = {
     "server": "{when} 内存不足：您的服务器（包括其中所有的笔记本和终端）使用了 {used} 内存，上限为 {limit}。",
@@ -53,6 +57,10 @@ _CHINESE = {
         "再停止并重新启动您的服务器。"
     ),
     "newer-label": "我的服务器",
+    "others-port": (
+        "端口 {port} 属于这台机器上的另一个账号：在那里监听的不是您的程序，您的任何内容都没有发送给它。"
+        "请用另一个端口启动您的应用。"
+    ),
 }
 
 
@@ -75,6 +83,11 @@ def newer_server(name: str, language: str) -> tuple[str, str]:
     """That new servers are of another generation, and the label of the link to where one is stopped. Pure."""
     said = _CHINESE if language == "zh" else _ENGLISH
     return said["newer"].format(name=name), said["newer-label"]
+
+
+def others_port(port: int, language: str) -> str:
+    """Why a web application is not shown. Pure."""
+    return (_CHINESE if language == "zh" else _ENGLISH)["others-port"].format(port=port)
 
 
 def size(amount: int) -> str:

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from jupyter_server.serverapp import ServerApp
 from traitlets.config import Config
 
-from manylab.lab import bodies, config, folders, packed, provisioner, pulling, singleuser, usage
+from manylab.lab import applications, bodies, config, folders, packed, provisioner, pulling, singleuser, usage
 from manylab.warm import process, wire
 
 BACKLOG = 4096  # connections; the kernel takes no more than net.core.somaxconn
@@ -63,6 +63,7 @@ def build(environ: Mapping[str, str], **more: Mapping[str, Any]) -> ServerApp:
     # here wins over every configuration file, and no secret or path is in argv.
     server = singleuser.SiteServer.initialize_server(argv=[], config=wanted)
     pulling.guard()
+    applications.guard()
     packed.use(server.web_app)
     known = bodies.known_to(server.identity_provider.hub_auth, server.web_app.settings["cookie_secret"])
     bodies.guard(server.http_server, known)
