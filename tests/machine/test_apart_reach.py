@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from harness import wait_until
 
 from support.apart import FOLDERS, PYTHON, Pair, in_kernel, pair
 from support.attacks import WORKED
+from support.debugging import debugger
 
 SECRET = "a-token-that-somebody-was-careless-with"
 
@@ -69,6 +71,75 @@ def test_what_a_server_writes_to_is_open_in_nobody_elses_process(two):
 
 def _pid_of(two: Pair, module: str) -> int:
     return next(one.pid for one in two.site.machine.processes() if module in one.argv)
+# debugging
+
+LISTENING = """
+import sys, time
+sys.path.insert(0, "{folder}")
+import debugpy
+print("port", debugpy.listen(("127.0.0.1", 0))[1], "ready", flush=True)
+time.sleep(600)
+"""
+# A site's debugpy as it was published.
+PLAIN = """
+set -e
+mkdir /srv/plain
+cp -r /opt/manylab/envs/default/current/lib/python3*/site-packages/debugpy /srv/plain/
+sed -i '/^# Added by manylab/,$d' /srv/plain/debugpy/common/sockets.py
+"""
+WHO = "__import__('os').getuid()"
+
+
+def test_nobody_else_can_speak_to_a_debugger(two):
+    """debugpy's port asks for no secret, and `evaluate` runs code."""
+    two.site.machine.run(PLAIN)
+    alices = str(two.uid("alice"))
+    with two.site.machine.popen([PYTHON, "-u", "-c", LISTENING.format(folder="/srv/plain")], user="alice") as plain:
+        assert two.attack("debug", int(plain.wait_for_output(r"port (\d+)")[1]), WHO) == alices
+    with two.site.machine.popen([PYTHON, "-u", "-c", LISTENING.format(folder="/nowhere")], user="alice") as running:
+        port = int(running.wait_for_output(r"port (\d+)")[1])
+        for attack in (two.attack, two.attack_in_kernel):
+            assert attack("debug", port, WHO) == "closed"
+        assert two.attack("debug", port, WHO, user="alice") == alices
+
+
+@pytest.mark.parametrize("start", ["warm", "cold"])
+def test_the_debugger_of_a_notebook_is_its_owners_alone(two, start):
+    """While it is used, when it has been switched off and goes on listening, and when it is used again."""
+    client = two.alice
+    if start == "cold":
+        folder = "/home/alice/.local/share/jupyter/kernels/own"
+        two.site.machine.run(f"mkdir -p {folder}; cp /opt/manylab/share/jupyter/kernels/python3/kernel.json {folder}")
+    client.start_kernel("own" if start == "cold" else "python3")
+    parent = client.run("import os; print(open(f'/proc/{os.getppid()}/cmdline').read())")
+    assert ("nursery.py" in parent) == (start == "warm")
+
+    def listening() -> set[int]:
+        return set(two.attack("sockets_of", two.pids("alice"), user="root")["tcp"])
+
+    def ports() -> set[int]:
+        return listening() - before
+
+    before = listening()  # that of a cold kernel for what forked children print
+    try:
+        with debugger(client) as alices:
+            for _ in range(2):
+                alices.switch_on()
+                assert alices.stops("value = 6\nanswer = value * 7\nprint(answer)", line=2) == "value"
+                assert len(ports()) == 2
+                for when in ("on", "off"):
+                    for port in ports():
+                        for attack in (two.attack, two.attack_in_kernel):
+                            assert attack("debug", port, WHO) == "closed", (when, port)
+                    if when == "on":
+                        alices.switch_off()
+                assert ports(), "what was attacked is gone"
+        assert client.run("answer") == "42"
+    finally:
+        client.server("DELETE", f"api/kernels/{client.kernel}")
+        client.kernel = ""
+        two.site.machine.run("rm -rf /home/alice/.local/share/jupyter/kernels/own")
+        wait_until(lambda: not ports(), 30)
 
 
 def test_nobody_shares_a_keyring(two):

@@ -20,7 +20,7 @@ from manylab.model.facts import Facts, Python
 from manylab.model.resources import CONDA, Asked, Copy, Environment, File, Link
 
 # Raised when environments are built differently from the same lock, so that old ones are not taken for new ones.
-FORMAT = 4
+FORMAT = 5
 
 HUB, SERVER, PROXY, DEFAULT = "hub", "server", "proxy", "default"
 SCIENTIFIC = "scientific"
