@@ -15,20 +15,22 @@ from typing import Final, Generic, TypeVar
 
 _T = TypeVar("_T")
 
-_LIMIT: Final = 0.5  # seconds without any progress; a look takes microseconds, and milliseconds on a busy machine
+LIMIT: Final = 0.5  # seconds without any progress; a look takes microseconds, and milliseconds on a busy machine
 _TOGETHER: Final = 200  # threads that are left behind; with more than that nothing that may wait is looked at
 
 _left: dict[int, threading.Thread] = {}  # by `_key`
 _lock: Final = threading.Lock()
 
 
-def each(pids: Iterable[int], look: Callable[[int], Iterable[_T | None]]) -> dict[int, list[_T]]:
+def each(
+    pids: Iterable[int], look: Callable[[int], Iterable[_T | None]], seconds: float = LIMIT
+) -> dict[int, list[_T]]:
     """What `look` finds of each process, one after another. Processes that cannot be looked at are not in it.
 
     look: may wait for ever, and must not hold anything. It can take long, as long as it yields something now and then
     (None: nothing was found yet).
     While one process of an account cannot be looked at, its others are not tried: all its processes together cost
-    half a second, and one thread.
+    `seconds`, and one thread.
     """
     found: dict[int, list[_T]] = {}
     todo = list(pids)
@@ -36,7 +38,7 @@ def each(pids: Iterable[int], look: Callable[[int], Iterable[_T | None]]) -> dic
         batch = _Batch(todo, look)
         thread = threading.Thread(target=batch.run, daemon=True, name="look")
         thread.start()
-        hung = batch.wait()
+        hung = batch.wait(seconds)
         # Taken once: a thread that is left and comes back adds nothing to it any more.
         done = dict(batch.found)
         if batch.error is not None:
@@ -132,10 +134,10 @@ class _Batch(Generic[_T]):
         finally:
             self._done.set()
 
-    def wait(self) -> int | None:
+    def wait(self, seconds: float) -> int | None:
         """None once all were looked at; else the process that cannot be."""
         before = self._steps
-        while not self._done.wait(_LIMIT):
+        while not self._done.wait(seconds):
             if self._steps == before:
                 self._given_up = True
                 return self._pids[self._now]

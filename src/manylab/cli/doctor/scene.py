@@ -126,8 +126,7 @@ class Scene:
             if path.is_file() and not path.is_symlink():
                 found[name] = path.read_text(encoding="ascii", errors="replace").strip()
         tokens = {}  # by value: every process that a server started has the same
-        for pid in processes.pids():
-            environment = processes.environ(pid)
+        for environment in processes.environs(processes.pids()).values():
             token = environment.get("JUPYTERHUB_API_TOKEN", "")
             tokens[token] = f"{environment.get('USER', 'somebody')}'s server" if MARKER in environment else "a service"
         for number, (token, whose) in enumerate(tokens.items()):
