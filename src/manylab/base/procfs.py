@@ -8,18 +8,17 @@ Such a look is therefore made in a thread that can be left behind.
 
 from __future__ import annotations
 
+import contextlib
+import queue
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 _T = TypeVar("_T")
 
 LIMIT: Final = 0.5  # seconds without any progress; a look takes microseconds, and milliseconds on a busy machine
 _TOGETHER: Final = 200  # threads that are left behind; with more than that nothing that may wait is looked at
-
-_left: dict[int, threading.Thread] = {}  # by `_key`
-_lock: Final = threading.Lock()
 
 
 def each(
@@ -36,18 +35,20 @@ def each(
     todo = list(pids)
     while todo := [pid for pid in todo if not _is_left(pid)] if _left else todo:
         batch = _Batch(todo, look)
-        thread = threading.Thread(target=batch.run, daemon=True, name="look")
-        thread.start()
+        worker = _worker()
+        worker.batches.put(batch)
         hung = batch.wait(seconds)
         # Taken once: a thread that is left and comes back adds nothing to it any more.
         done = dict(batch.found)
+        if hung is None:
+            _idle.append(worker)
         if batch.error is not None:
             raise batch.error
         found |= done
         if hung is None:
             return found
         with _lock:
-            _left[_key(hung)] = thread
+            _left[_key(hung)] = worker
         todo = todo[todo.index(hung) + 1 :]
     return found
 
@@ -104,17 +105,24 @@ class _Batch(Generic[_T]):
     """Looks of one thread."""
 
     def __init__(self, pids: list[int], look: Callable[[int], Iterable[_T | None]]) -> None:
+        self.given_up = False
         self.found: dict[int, list[_T]] = {}
         self.error: BaseException | None = None
         self._pids = pids
         self._look = look
         self._now = 0  # index of the one that is being looked at
         self._steps = 0
-        self._given_up = False
         self._done = threading.Event()
+        self._ending = threading.Lock()
 
-    def run(self) -> None:
-        """In the thread."""
+    def run(self) -> bool:
+        """In the thread. Whether it was left behind."""
+        self._run()
+        with self._ending:
+            self._done.set()
+            return self.given_up
+
+    def _run(self) -> None:
         try:
             for index, pid in enumerate(self._pids):
                 self._now = index
@@ -124,22 +132,49 @@ class _Batch(Generic[_T]):
                     if item is not None:
                         found.append(item)
                     self._steps += 1
-                    if self._given_up:
+                    if self.given_up:
                         return
-                if self._given_up:
+                if self.given_up:
                     return
                 self.found[pid] = found
         except BaseException as error:
             self.error = error
-        finally:
-            self._done.set()
 
     def wait(self, seconds: float) -> int | None:
         """None once all were looked at; else the process that cannot be."""
         before = self._steps
         while not self._done.wait(seconds):
-            if self._steps == before:
-                self._given_up = True
-                return self._pids[self._now]
+            with self._ending:
+                if self._steps == before and not self._done.is_set():
+                    self.given_up = True
+                    return self._pids[self._now]
             before = self._steps
         return None
+
+
+class _Worker(threading.Thread):
+    """Makes looks, until it has to be left behind."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True, name="look")
+        self.batches: queue.SimpleQueue[_Batch[Any]] = queue.SimpleQueue()
+
+    def run(self) -> None:
+        while not (batch := self.batches.get()).run():
+            del batch  # with all that was found
+
+
+def _worker() -> _Worker:
+    """One that has nothing to do. A new thread for each look would take longer than the look."""
+    while _idle:
+        with contextlib.suppress(IndexError):  # somebody else was faster
+            if (worker := _idle.pop()).is_alive():  # else this is the child of a fork, which has no other threads
+                return worker
+    worker = _Worker()
+    worker.start()
+    return worker
+
+
+_left: dict[int, _Worker] = {}  # by `_key`
+_idle: Final[list[_Worker]] = []
+_lock: Final = threading.Lock()
