@@ -44,7 +44,7 @@ def serve(fuse: int) -> None:
         os.write(fuse, struct.pack("<IiQ", 16 + len(answer), error, unique) + answer)
 
 
-def main(device: str, note: str, seconds: int = 9) -> None:
+def main(device: str, note: str, seconds: int = 10) -> None:
     """Hang this process. device: a /dev/fuse. note: where to write the pid of the daemon; when it is killed, all ends.
 
     seconds: it hangs for these, and never longer: so does every `ps` on this machine.
