@@ -56,7 +56,7 @@ def main(device: str, note: str, seconds: int = 10) -> None:
     for name, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
         with contextlib.suppress(FileNotFoundError):
             Path(f"/proc/self/{name}").write_text(text)
-    folder = tempfile.mkdtemp()
+    folder = tempfile.mkdtemp(dir=Path(note).parent)
     fuse = os.open(device, os.O_RDWR)
     options = f"fd={fuse},rootmode=40000,user_id=0,group_id=0".encode()
     if libc.mount(b"fuse", folder.encode(), b"fuse", ctypes.c_ulong(_NOSUID_NODEV), options):

@@ -158,7 +158,8 @@ class Servers:
             if not await within(running.ended, _GRACE):
                 # It waits for a process of its own, like the daemon of a file system: that has to end first.
                 left = await asyncio.to_thread(_family, entry, running.known)
-                await asyncio.to_thread(_kill, entry, left)
+                await asyncio.to_thread(cgroups.kill, entry.cage)
+                await asyncio.to_thread(_send, left, signal.SIGKILL)
         if not await within(running.ended, SWEEP) or not await within(running.swept, 2 * SWEEP):
             raise Refusal("error", f"processes of the server {entry.user}/{entry.server} do not end")
         log.info("stopped the server %s/%s, pid %d", *entry.key, entry.pid)
@@ -249,9 +250,8 @@ class Servers:
                 return  # still in the registry: the next warden tries again
             harsh = running.hurry or waited > _GRACE
             if harsh:
-                await asyncio.to_thread(_kill, entry, left)
-            else:
-                await asyncio.to_thread(_send, left, signal.SIGTERM)
+                await asyncio.to_thread(cgroups.kill, cage)
+            await asyncio.to_thread(_send, left, signal.SIGKILL if harsh else signal.SIGTERM)
             await asyncio.sleep(0.02 if harsh else 0.1)
         await cgroups.remove(cage)
         self._registry.remove(entry)
@@ -275,12 +275,6 @@ def _send(left: Iterable[Process], number: signal.Signals) -> None:
     """Signal all of them. Blocks."""
     for process in left:
         processes.send(process, number)
-
-
-def _kill(entry: Entry, left: Iterable[Process]) -> None:
-    """SIGKILL for all of them, and for all in the server's cage. Blocks."""
-    cgroups.kill(entry.cage)
-    _send(left, signal.SIGKILL)
 
 
 def _family(entry: Entry, known: Iterable[Process] = ()) -> set[Process]:
