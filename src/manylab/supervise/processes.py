@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from manylab.base import procfs
+
 MARK = "MANYLAB_SERVICE"  # in the environment of every service: tells whose a stray process is
 
 
@@ -49,13 +51,40 @@ def boot_id() -> str:
 
 
 def stat(pid: int) -> Stat | None:
-    """What the kernel says of a process, or None when there is none."""
+    """What the kernel says of a process, or None when there is none.
+
+    Some processes cannot be looked at (base/procfs.py); when those started is said to be 0.
+    """
+    return _stats([pid]).get(pid)
+
+
+def _stats(pids: Iterable[int]) -> dict[int, Stat]:
+    wanted = list(pids)
+    looked = procfs.each(wanted, _stat)
+    found = {}
+    for pid in wanted:
+        one = next(iter(looked[pid]), None) if pid in looked else _glance(pid)
+        if one is not None:
+            found[pid] = one
+    return found
+
+
+def _glance(pid: int) -> Stat | None:
+    status = procfs.status(pid)
+    try:
+        session = int(status.get("NSsid", "0").split()[0])
+        return Stat(pid, status["State"][0], int(status["PPid"]), session, 0, int(status["Threads"]))
+    except (KeyError, ValueError, IndexError):
+        return None
+
+
+def _stat(pid: int) -> Iterable[Stat]:
     try:
         text = Path(f"/proc/{pid}/stat").read_bytes().decode("utf-8", "replace")
     except OSError:
-        return None
+        return ()
     fields = text[text.rindex(")") + 2 :].split()  # the name before it may hold blanks and brackets
-    return Stat(pid, fields[0], int(fields[1]), int(fields[3]), int(fields[19]), int(fields[17]))
+    return (Stat(pid, fields[0], int(fields[1]), int(fields[3]), int(fields[19]), int(fields[17])),)
 
 
 def identify(pid: int) -> Identity | None:
@@ -112,8 +141,8 @@ def _kill(pid: int, number: int) -> bool:
 
 def everything() -> dict[int, Stat]:
     """Every living process, by pid."""
-    found = (stat(int(name)) for name in os.listdir("/proc") if name.isdigit())  # noqa: PTH208 (names, many of them)
-    return {one.pid: one for one in found if one is not None and one.alive}
+    pids = (int(name) for name in os.listdir("/proc") if name.isdigit())  # noqa: PTH208 (names, many of them)
+    return {pid: one for pid, one in _stats(pids).items() if one.alive}
 
 
 def descendants(roots: Iterable[int], table: dict[int, Stat]) -> set[int]:
@@ -140,10 +169,7 @@ def owner(pid: int) -> int | None:
 
 def mark(pid: int) -> str | None:
     """The service whose environment a process was started with, where that can be read."""
-    try:
-        environment = Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:
-        return None
+    environment = procfs.read(pid, "environ") or b""
     prefix = f"{MARK}=".encode()
     for entry in environment.split(b"\0"):
         if entry.startswith(prefix):

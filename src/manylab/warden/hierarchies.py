@@ -50,7 +50,7 @@ def join(main_pid: int, pid: int) -> None:
             write(folder / "cgroup.procs", str(pid))
     # One that has ended reads as being at the top, without any limit.
     again = processes.see(main_pid)
-    if seen is None or again is None or again.process != seen.process or not again.alive:
+    if seen is None or again is None or not again.may_be(seen.process) or not again.alive:
         raise ProcessLookupError(f"process {main_pid} has ended")
     if set(of(pid)) != set(there):
         raise OSError(f"process {pid} could not be put where process {main_pid} is")

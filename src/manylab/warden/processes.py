@@ -1,7 +1,8 @@
 """Which processes belong to a server, and signals that never reach a process that merely got the same number.
 
 A process is known by its pid and the moment it started (field 22 of /proc/PID/stat, clock ticks since boot): the kernel
-gives a pid again, never both.
+gives a pid again, never both. That moment is in a file that somebody can keep from being read (see base/procfs.py):
+such a process is alive as long as what can be read says so, and is ended as what it is, one that cannot be looked at.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from manylab.base import procfs
+
+HUNG: Final = 0  # in the place of the moment it started: it cannot be looked at
 MARKER: Final = "MANYLAB_SERVER_ID"  # in the environment of a server and so of all it starts
 _NO_SESSION: Final = 0xFFFFFFFF  # the kernel's AUDIT_SID_UNSET
 
@@ -35,6 +39,16 @@ class Seen:
     session: int
     state: str
     threads: int = 1
+
+    @property
+    def hung(self) -> bool:
+        """Whether it cannot be looked at: it may be any process that had this number."""
+        return self.process.starttime == HUNG
+
+    def may_be(self, process: Process) -> bool:
+        """Whether it is this one, as far as can be seen. Only for what is known to be the person's own."""
+        same = HUNG in (self.process.starttime, process.starttime) or self.process == process
+        return same and self.process.pid == process.pid
 
     @property
     def alive(self) -> bool:
@@ -64,38 +78,55 @@ def boot_id() -> str:
 
 
 def see(pid: int) -> Seen | None:
-    """The process with this number, or None."""
+    """The process with this number, or None. Blocks: half a second when it cannot be looked at."""
+    return _see([pid]).get(pid)
+
+
+def glance(pid: int) -> Seen | None:
+    """The same from what never keeps one waiting: all but the moment it started. For the event loop."""
+    status = procfs.status(pid)
+    try:
+        session = int(status.get("NSsid", "0").split()[0])
+        return Seen(Process(pid, HUNG), int(status["PPid"]), session, status["State"][0], int(status["Threads"]))
+    except (KeyError, ValueError, IndexError):
+        return None
+
+
+def _see(pids: Iterable[int]) -> dict[int, Seen]:
+    wanted = list(pids)
+    looked = procfs.each(wanted, _stat)
+    found = {}
+    for pid in wanted:
+        seen = next(iter(looked[pid]), None) if pid in looked else glance(pid)
+        if seen is not None:
+            found[pid] = seen
+    return found
+
+
+def _stat(pid: int) -> Iterable[Seen]:
     try:
         raw = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
-        return None
+        return ()
     # The name, in brackets, may hold anything; what follows the last bracket are fields 3 (state) and on.
     fields = raw[raw.rindex(b")") + 2 :].split()
-    return Seen(Process(pid, int(fields[19])), int(fields[1]), int(fields[3]), fields[0].decode(), int(fields[17]))
+    return (Seen(Process(pid, int(fields[19])), int(fields[1]), int(fields[3]), fields[0].decode(), int(fields[17])),)
 
 
 def uids(pid: int) -> frozenset[int]:
     """Real, effective, saved and file-system uid. (/proc/PID itself is root's for some of a person's processes.)"""
-    return frozenset(_uids(pid))
+    return frozenset(procfs.uids(pid))
 
 
 def real_uid(pid: int) -> int | None:
     """Who started it: a person can end also what is set-uid, if it is they who started it. None when it is gone."""
-    return next(iter(_uids(pid)), None)
-
-
-def _uids(pid: int) -> list[int]:
-    with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines():
-            if line.startswith("Uid:"):
-                return [int(number) for number in line.split()[1:]]
-    return []
+    return procfs.real_uid(pid)
 
 
 def alive(process: Process) -> bool:
-    """Whether exactly this process still runs."""
+    """Whether exactly this process still runs; or one of its number that cannot be looked at."""
     seen = see(process.pid)
-    return seen is not None and seen.process == process and seen.alive
+    return seen is not None and (seen.process == process or seen.hung) and seen.alive
 
 
 def audit_session(pid: int) -> int | None:
@@ -115,15 +146,13 @@ def family(of: Family, known: Iterable[Process] = ()) -> set[Process]:
     earlier look had found (`known`). Only processes that are the person's own and nobody else's count: no trick with
     these marks can make root end a process of another account.
     """
-    there: dict[int, Seen] = {}
-    for entry in os.listdir("/proc"):  # noqa: PTH208 (names, not paths, and there are thousands)
-        if not entry.isdigit() or int(entry) == os.getpid():
-            continue
-        seen = see(int(entry))
-        if seen is not None and seen.alive and uids(seen.process.pid) == {of.uid}:
-            there[seen.process.pid] = seen
-    anchors = {of.main, *known}
-    found = {pid for pid, seen in there.items() if seen.process in anchors or _is_marked(pid, of)}
+    pids = [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]  # noqa: PTH208 (names, and thousands)
+    theirs = [pid for pid in pids if pid != os.getpid() and uids(pid) == {of.uid}]
+    there = {pid: seen for pid, seen in _see(theirs).items() if seen.alive and uids(pid) == {of.uid}}
+    anchors = {one.pid: one for one in (*known, of.main)}
+    found = {
+        pid for pid, seen in there.items() if (pid in anchors and seen.may_be(anchors[pid])) or _is_marked(pid, of)
+    }
     while True:
         more = {
             pid for pid, seen in there.items() if pid not in found and (seen.parent in found or seen.session in found)
@@ -136,16 +165,14 @@ def family(of: Family, known: Iterable[Process] = ()) -> set[Process]:
 def _is_marked(pid: int, of: Family) -> bool:
     if of.audit is not None and audit_session(pid) == of.audit:
         return True
-    try:
-        return f"{MARKER}={of.marker}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    except OSError:
-        return False
+    return f"{MARKER}={of.marker}".encode() in (procfs.read(pid, "environ") or b"").split(b"\0")
 
 
-def open_pidfd(process: Process) -> int | None:
+def open_pidfd(process: Process, uid: int | None = None) -> int | None:
     """A descriptor that means exactly this process and becomes readable when it ends.
 
-    None where the kernel has none (before 5.3); raises ProcessLookupError when the process is gone.
+    uid: whose it is; one of theirs that cannot be looked at is taken for it. None where the kernel has none (before
+    5.3); raises ProcessLookupError when the process is gone. Blocks as `see` does.
     """
     if not hasattr(os, "pidfd_open"):
         return None
@@ -157,14 +184,17 @@ def open_pidfd(process: Process) -> int | None:
         return None
     # Looked at after the descriptor exists: from here on the number cannot come to mean another process unnoticed.
     seen = see(process.pid)
-    if seen is None or seen.process != process:
+    if seen is None or not (seen.process == process or (seen.hung and uids(process.pid) == {uid})):
         os.close(descriptor)
         raise ProcessLookupError(process.pid)
     return descriptor
 
 
 def send(process: Process, number: signal.Signals) -> None:
-    """Signal exactly this process; nothing happens when it is gone."""
+    """Signal exactly this process; nothing happens when it is gone. Blocks as `see` does.
+
+    One that cannot be looked at is signalled only where it was found as that: its number means it still.
+    """
     with contextlib.suppress(ProcessLookupError):
         descriptor = open_pidfd(process)
         if descriptor is None:

@@ -13,12 +13,13 @@ import random
 import signal
 import subprocess
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeGuard
 
+from manylab.base import procfs
 from manylab.warden import folders, processes
 from manylab.warm import subuid
 
@@ -88,6 +89,8 @@ class Room:
 
     def __init__(self, subordinates: Path = subuid.FILE) -> None:
         self._subordinates = subordinates
+        self._hidden: Counter[str] = Counter()  # processes that could not be looked at, by whose they are
+        self._hidden_before: Counter[str] = Counter()  # the same at the look before
         self._people: dict[int, str] = {}  # also those whose folder has been emptied: they may still hold files
         self._said = -_SAY_EVERY
 
@@ -97,7 +100,7 @@ class Room:
             room = os.statvfs(servers)
             if is_short(room) and is_memory(Path("/proc/self/mounts").read_text(errors="replace"), servers):
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    if (name := to_blame(self.uses(servers), room)) is not None:
+                    if (name := to_blame(self.uses(servers), room) or self._hiding()) is not None:
                         return name
                 self._say(servers)
         return None
@@ -111,10 +114,20 @@ class Room:
         sizes, files = _du(servers, "-B1"), _du(servers, "--inodes")
         uses = {name: Use(size, files.get(name, 0)) for name, size in sizes.items()}
         subordinates = subuid.lines(self._subordinates)
-        for uid, use in nameless(servers.stat().st_dev).items():
+        hung: list[int] = []
+        for uid, use in nameless(servers.stat().st_dev, hung).items():
             if (name := owner(uid, self._people, subordinates)) is not None:
                 uses[name] = uses.get(name, Use(0, 0)) + use
+        self._hidden, self._hidden_before = Counter(), self._hidden
+        for whose in map(processes.real_uid, hung):
+            if whose is not None and (name := owner(whose, self._people, subordinates)) is not None:
+                self._hidden[name] += 1
         return uses
+
+    def _hiding(self) -> str | None:
+        """Who has most processes that cannot be looked at, twice: when nobody is seen to use much, it must be there."""
+        both = self._hidden & self._hidden_before
+        return max(both, key=both.__getitem__, default=None)
 
     def empty(self, servers: Path, name: str) -> None:
         """Take away what a person has in their folder, and that they can write there, until their next start."""
@@ -125,17 +138,25 @@ class Room:
         subordinates = subuid.lines(self._subordinates)
         with contextlib.suppress(OSError):
             device = servers.stat().st_dev
-            for pid in _pids():
-                seen, uid = processes.see(pid), processes.real_uid(pid)
-                if seen is None or uid is None or owner(uid, self._people, subordinates) != name:
-                    continue
+
+            def has_files(pid: int) -> Iterator[bool | None]:
                 # A file that is open takes room also when it has no name any more, and it has it wherever it is seen.
                 for file, status in _open(pid):
                     if file.startswith(f"{folder}/") or (
                         _is_nameless(status, device) and owner(status.st_uid, self._people, subordinates) == name
                     ):
-                        processes.send(seen.process, signal.SIGKILL)
+                        yield True
                         break
+                    yield None
+
+            for pid in _pids():
+                uid = processes.real_uid(pid)
+                if uid is None or owner(uid, self._people, subordinates) != name:
+                    continue
+                seen = processes.see(pid)
+                # What cannot be looked at may have them.
+                if seen is not None and procfs.each([pid], has_files).get(pid, [True]):
+                    processes.send(seen.process, signal.SIGKILL)
         folders.remove_trees(str(folder))
 
     def _say(self, servers: Path) -> None:
@@ -158,32 +179,38 @@ def _du(folder: Path, unit: str) -> dict[str, int]:
     return {name.removeprefix("./"): int(number) for number, _, name in rows if name.startswith("./")}
 
 
-def nameless(device: int) -> dict[int, Use]:
-    """What is on a file system without a name, and open in some process; by the uid that owns the file."""
+def nameless(device: int, hung: list[int] | None = None) -> dict[int, Use]:
+    """What is on a file system without a name, and open in some process; by the uid that owns the file.
+
+    hung: gets the processes that cannot be looked at.
+    """
     uses: dict[int, Use] = {}
-    for uid, size in nameless_files(device).values():
+    for uid, size in nameless_files(device, hung).values():
         uses[uid] = uses.get(uid, Use(0, 0)) + Use(size, 1)
     return uses
 
 
-def nameless_files(device: int) -> dict[int, tuple[int, int]]:
+def nameless_files(device: int, hung: list[int] | None = None) -> dict[int, tuple[int, int]]:
     """Each of them: {inode: (uid, bytes)}.
 
     The file itself says where it is and whose: what a path reads like, anybody can have of a file system of their own.
     """
-    found: dict[int, tuple[int, int]] = {}
     spent: defaultdict[int | None, float] = defaultdict(float)
-    pids = _pids()
-    random.shuffle(pids)  # nobody can keep theirs for the end, when patience is over
-    for pid in pids:
+
+    def look(pid: int) -> Iterator[os.stat_result | None]:
         uid, began = processes.real_uid(pid), time.monotonic()
         for _, status in _open(pid):
-            if _is_nameless(status, device):
-                found[status.st_ino] = status.st_uid, status.st_blocks * 512
+            yield status if _is_nameless(status, device) else None
             if spent[uid] + time.monotonic() - began > _PATIENCE:
                 break
         spent[uid] += time.monotonic() - began
-    return found
+
+    pids = _pids()
+    random.shuffle(pids)  # nobody can keep theirs for the end, when patience is over
+    looked = procfs.each(pids, look)
+    if hung is not None:
+        hung += (pid for pid in pids if pid not in looked)
+    return {status.st_ino: (status.st_uid, status.st_blocks * 512) for found in looked.values() for status in found}
 
 
 def _is_nameless(status: os.stat_result | None, device: int) -> TypeGuard[os.stat_result]:

@@ -55,6 +55,7 @@ class Warden:
         self.room = Room()
         self._serving: Counter[int] = Counter()
         self._signing_in = 0
+        self._guard: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
 
     @property
@@ -159,12 +160,19 @@ class Warden:
 
     async def tidy(self) -> None:
         """Cut what servers have logged; stop those of whoever fills the file system of the sockets."""
-        servers = self.settings.servers
+        if os.geteuid() == 0 and (self._guard is None or self._guard.done()):
+            # Nothing waits for it: it looks at every process, and stops servers that may not want to.
+            self._guard = asyncio.create_task(self._guard_room(self.settings.servers))
         if self.settings.log_dir is not None:
             await asyncio.to_thread(folders.trim_logs, self.settings.log_dir)
-        if os.geteuid() == 0 and (name := await asyncio.to_thread(self.room.look, servers)) is not None:
-            await asyncio.to_thread(self.room.empty, servers, name)
-            await self.servers.stop_all(name)
+
+    async def _guard_room(self, servers: Path) -> None:
+        try:
+            if (name := await asyncio.to_thread(self.room.look, servers)) is not None:
+                await asyncio.to_thread(self.room.empty, servers, name)
+                await self.servers.stop_all(name)
+        except Exception as error:
+            _report(error)
 
     async def finish(self) -> None:
         """Let starts and stops that are under way come to an end, for a little while."""

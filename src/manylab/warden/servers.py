@@ -110,17 +110,18 @@ class Servers:
         to the nursery.
         """
         running = next((one for one in self._running.values() if one.entry.pid == caller), None)
-        if running is None or running.entry.uid != uid or not processes.alive(running.entry.process):
+        if running is None or running.entry.uid != uid or not await running.alive():
             raise Refusal("forbidden", "only a server of this site can have a kernel")
-        seen = processes.see(pid)
+        seen = processes.glance(pid)
         if seen is None or self._nurseries is None or seen.parent not in self._nurseries.pids():
             raise Refusal("forbidden", "only the child of a nursery can become a kernel")
         try:
-            await asyncio.to_thread(cgroups.join, caller, pid)
+            kernel = await asyncio.to_thread(_join, caller, pid)
         except OSError as error:
             raise Refusal("error", f"the kernel could not be put beside its server: {error}") from None
-        there = tuple(item for item in running.entry.kernels if processes.alive(Process(*item)))
-        running.entry = replace(running.entry, kernels=(*there, (pid, seen.process.starttime)))
+        # Those that have ended are forgotten; what got the number of one since then is not taken for it (`_family`).
+        there = tuple(item for item in running.entry.kernels if (one := processes.glance(item[0])) and one.alive)
+        running.entry = replace(running.entry, kernels=(*there, (pid, kernel.starttime)))
         self._registry.write(running.entry)
         if running.ended.is_set():  # while it was being placed: what it leaves is being ended, this one with it
             raise Refusal("error", "the server has just ended")
@@ -151,9 +152,14 @@ class Servers:
         running.hurry = now
         # Before the signal, while parents still point at their children.
         running.known = await asyncio.to_thread(_family, entry)
-        processes.send(entry.process, signal.SIGTERM)
+        await running.send(signal.SIGTERM)
         if not await within(running.ended, _STOP[now]):
-            processes.send(entry.process, signal.SIGKILL)
+            await running.send(signal.SIGKILL)
+            if not await within(running.ended, _GRACE):
+                # It waits for a process of its own, like the daemon of a file system: that has to end first.
+                left = await asyncio.to_thread(_family, entry, running.known)
+                await asyncio.to_thread(cgroups.kill, entry.cage)
+                await asyncio.to_thread(_send, left, signal.SIGKILL)
         if not await within(running.ended, SWEEP) or not await within(running.swept, 2 * SWEEP):
             raise Refusal("error", f"processes of the server {entry.user}/{entry.server} do not end")
         log.info("stopped the server %s/%s, pid %d", *entry.key, entry.pid)
@@ -182,29 +188,32 @@ class Servers:
 
     def _watch(self, running: Running) -> None:
         """Have `_gone` called when the main process ends."""
-        try:
-            descriptor = processes.open_pidfd(running.entry.process)
-        except ProcessLookupError:
-            self._ended(running)
-            return
-        if descriptor is None:
+        if running.descriptor is None:  # of an earlier warden; or a kernel without them
+            try:
+                running.descriptor = processes.open_pidfd(running.entry.process, running.entry.uid)
+            except ProcessLookupError:
+                self._ended(running)
+                return
+        if (descriptor := running.descriptor) is None:
             self._background(self._poll(running))
             return
         loop = asyncio.get_running_loop()
 
         def ended() -> None:
             loop.remove_reader(descriptor)
+            running.descriptor = None
             os.close(descriptor)
             self._ended(running)
 
         loop.add_reader(descriptor, ended)
 
     async def _poll(self, running: Running) -> None:
-        while processes.alive(running.entry.process):
+        while await running.alive():
             await asyncio.sleep(_POLL)
         self._ended(running)
 
     def _ended(self, running: Running) -> None:
+        running.over = True
         if running.nursery is not None:
             self._background(self._ended_warm(running, running.nursery))
             return
@@ -242,8 +251,7 @@ class Servers:
             harsh = running.hurry or waited > _GRACE
             if harsh:
                 await asyncio.to_thread(cgroups.kill, cage)
-            for process in left:
-                processes.send(process, signal.SIGKILL if harsh else signal.SIGTERM)
+            await asyncio.to_thread(_send, left, signal.SIGKILL if harsh else signal.SIGTERM)
             await asyncio.sleep(0.02 if harsh else 0.1)
         await cgroups.remove(cage)
         self._registry.remove(entry)
@@ -255,6 +263,20 @@ class Servers:
         task.add_done_callback(self._tasks.discard)
 
 
+def _join(main_pid: int, pid: int) -> Process:
+    """Put a nursery's child beside a server; what it is. Blocks; raises OSError."""
+    if (seen := processes.see(pid)) is None:
+        raise ProcessLookupError(f"process {pid} has ended")
+    cgroups.join(main_pid, pid)
+    return seen.process
+
+
+def _send(left: Iterable[Process], number: signal.Signals) -> None:
+    """Signal all of them. Blocks."""
+    for process in left:
+        processes.send(process, number)
+
+
 def _family(entry: Entry, known: Iterable[Process] = ()) -> set[Process]:
     """Every living process of a server. Blocks.
 
@@ -263,9 +285,12 @@ def _family(entry: Entry, known: Iterable[Process] = ()) -> set[Process]:
     kernels = {Process(*item) for item in entry.kernels}
     if not entry.paths:
         return processes.family(entry.family, {*known, *kernels})
-    anchors = (entry.process, *known, *kernels)
-    # A number that came to mean another account's process is never taken for one of these.
-    found = {one for one in anchors if processes.alive(one) and processes.uids(one.pid) == {entry.uid}}
+    found = set()
+    for one in (entry.process, *known, *kernels):
+        seen = processes.see(one.pid)
+        # A number that came to mean another account's process is never taken for one of these.
+        if seen is not None and seen.alive and seen.may_be(one) and processes.uids(one.pid) == {entry.uid}:
+            found.add(seen.process)
     for pid in cgroups.members(entry.cage):
         seen = processes.see(pid)
         if seen is not None and seen.alive:

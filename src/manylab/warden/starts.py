@@ -152,7 +152,11 @@ class Starts:
             marker=plan.marker,
         )
         cage = cgroups.Cage("none")
+        descriptor = None
         try:
+            # While it can be looked at: later it is the person's, and may hang whoever looks.
+            with contextlib.suppress(ProcessLookupError):
+                descriptor = processes.open_pidfd(entry.process)
             # Remembered before the child has its order: a warden that dies now leaves a child that hears the end of its
             # connection and ends, never a server that nobody knows.
             self._registry.write(entry)
@@ -165,7 +169,9 @@ class Starts:
             seat.talk.close()
             if seat.nursery is not None:
                 seat.nursery.forget(seat.pid)
-            processes.send(entry.process, signal.SIGKILL)
+            await Running(entry, descriptor=descriptor).send(signal.SIGKILL)
+            if descriptor is not None:
+                os.close(descriptor)
             if seat.process is not None:
                 await asyncio.to_thread(seat.process.wait)
             await cgroups.remove(cage)
@@ -176,7 +182,7 @@ class Starts:
         if audit is not None and audit != processes.audit_session(os.getpid()):  # else the child could not begin one
             entry = replace(entry, audit=audit)
             self._registry.write(entry)
-        running = Running(entry, seat.process, seat.nursery)
+        running = Running(entry, seat.process, seat.nursery, descriptor)
         self._begun(running)
         begun = time.monotonic()
         fault = await spawn.answers(seat, _ANSWERS)

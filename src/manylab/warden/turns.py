@@ -52,7 +52,7 @@ class Turn:
         idle, end = 0, time.monotonic() + _LONGEST
         while idle < _IDLE and time.monotonic() < end:
             await asyncio.sleep(_LOOK)
-            seen = processes.see(pid)
+            seen = processes.glance(pid)
             # "R" also for one that waits for a processor. What waits for a slow disk ("D") can wait beside others.
             idle = 0 if seen is not None and seen.state == "R" else idle + 1
         self._give_back()

@@ -128,8 +128,7 @@ class Scene:
             if path.is_file() and not path.is_symlink():
                 found[name] = path.read_text(encoding="ascii", errors="replace").strip()
         tokens = {}  # by value: every process that a server started has the same
-        for pid in processes.pids():
-            environment = processes.environ(pid)
+        for environment in processes.environs(processes.pids()).values():
             token = environment.get("JUPYTERHUB_API_TOKEN", "")
             # Anybody can give a process of theirs this variable, with a word in it that is everywhere.
             if not _TOKEN.fullmatch(token):

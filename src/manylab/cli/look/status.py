@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from manylab.apply import generations
+from manylab.base import procfs
 from manylab.base.errors import ManylabError
 from manylab.cli.doctor.scene import Scene, Skip
 from manylab.cli.look import processes, versions
@@ -69,6 +70,8 @@ def _servers(scene: Scene, unknown: list[str]) -> list[dict[str, Any]]:
         unknown.append(str(error))
         return []
     used = processes.memory([int(one["pid"]) for one in found])
+    for name in sorted({str(one["user"]) for one in found if procfs.hangs(int(one["pid"]))}):
+        unknown.append(f"all that {name}'s servers use: a process of theirs cannot be looked at, until it is stopped")
     envs = scene.layout.env(SERVER)
     now = record.current(envs)
     return [

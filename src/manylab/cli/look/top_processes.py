@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from manylab.warden.processes import Process
+from manylab.base import procfs
+from manylab.warden.processes import HUNG, Process
 
 TICKS: Final = os.sysconf("SC_CLK_TCK")
 PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 _ENDED: Final = b"ZXx"
+_LARGE: Final = 2.0  # seconds for the memory of one process
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def parse_rollup(text: str) -> Memory:
 
 def readings() -> dict[int, Reading]:
     """Every living process that this account may see, by pid."""
-    return {reading.process.pid: reading for pid in pids() if (reading := read(pid)) is not None}
+    return _read(pids())
 
 
 def pids() -> Iterator[int]:
@@ -98,18 +100,58 @@ def pids() -> Iterator[int]:
 
 def read(pid: int) -> Reading | None:
     """The process with this number, None when it has ended."""
+    return _read([pid]).get(pid)
+
+
+def _read(wanted: Iterable[int]) -> dict[int, Reading]:
+    numbers = list(wanted)
+    looked = procfs.each(numbers, _stat)
+    found = {}
+    for pid in numbers:
+        reading = next(iter(looked[pid]), None) if pid in looked else _glance(pid)
+        if reading is not None:
+            found[pid] = reading
+    return found
+
+
+def _stat(pid: int) -> Iterable[Reading]:
     try:
-        return parse_stat(Path(f"/proc/{pid}/stat").read_bytes())
+        reading = parse_stat(Path(f"/proc/{pid}/stat").read_bytes())
     except (OSError, ValueError, IndexError):
+        return ()
+    return () if reading is None else (reading,)
+
+
+def _glance(pid: int) -> Reading | None:
+    """What nobody can keep from being read (base/procfs.py), of a process that cannot be looked at."""
+    status = procfs.status(pid)
+    try:
+        if status["State"][0].encode() in _ENDED:
+            return None
+        return Reading(
+            process=Process(pid, HUNG),
+            name=f"{status['Name']} (cannot be looked at)",
+            parent=int(status["PPid"]),
+            session=int(status.get("NSsid", "0").split()[0]),
+            tty=0,
+            cpu=0.0,
+            threads=int(status["Threads"]),
+            rss=0,
+        )
+    except (KeyError, ValueError, IndexError):
         return None
 
 
 def memory(pid: int) -> Memory | None:
     """Costs the kernel milliseconds for a large process. None when it is gone or this account may not look."""
+    return next(iter(procfs.each([pid], _rollup, _LARGE).get(pid, ())), None)
+
+
+def _rollup(pid: int) -> Iterable[Memory]:
     try:
-        return parse_rollup(Path(f"/proc/{pid}/smaps_rollup").read_text())
+        return (parse_rollup(Path(f"/proc/{pid}/smaps_rollup").read_text()),)
     except (OSError, ValueError):
-        return None
+        return ()
 
 
 def cgroups(pid: int) -> dict[str, str]:
@@ -124,9 +166,14 @@ def cgroups(pid: int) -> dict[str, str]:
 
 def mounts(pid: int) -> str:
     """Names the mount namespace of a process; "" when it is gone or this account may not look."""
-    with contextlib.suppress(OSError):
-        return os.readlink(f"/proc/{pid}/ns/mnt")  # noqa: PTH115 (a name, no path)
-    return ""
+    return next(iter(procfs.each([pid], _mounts).get(pid, ())), "")
+
+
+def _mounts(pid: int) -> Iterable[str]:
+    try:
+        return (os.readlink(f"/proc/{pid}/ns/mnt"),)  # noqa: PTH115 (a name, no path)
+    except OSError:
+        return ()
 
 
 def processors() -> set[int]:
