@@ -71,6 +71,8 @@ def test_what_a_server_writes_to_is_open_in_nobody_elses_process(two):
 
 def _pid_of(two: Pair, module: str) -> int:
     return next(one.pid for one in two.site.machine.processes() if module in one.argv)
+
+
 # debugging
 
 LISTENING = """
