@@ -94,8 +94,6 @@ class Nursery:
             stack.callback(end_all, self.folder)
             assert self.process.stdout is not None
             said = self.process.stdout.readline()
-            while said not in ("ready\n", ""):
-                said = self.process.stdout.readline()
             assert said == "ready\n", said
             self._end = stack.pop_all()
         return self

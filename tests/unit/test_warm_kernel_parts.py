@@ -16,6 +16,7 @@ import pytest
 
 from manylab.lab import provisioner
 from manylab.warm import askers, hidden, libraries, process, renewal, streams, traces, variables
+from manylab.warm.recorder import Recorder
 
 OURS = {"HOME": "/scratch", "LANG": "C.UTF-8", "PATH": "/usr/bin"}
 READERS = {"HOME": {"sysconfig", "jedi.settings"}, "PANDAS_MODE": {"pandas.core"}, "PATH": {"platform"}}
@@ -145,7 +146,7 @@ def package(tmp_path, monkeypatch):
 def unseen(package):
     """It was preloaded and is out of sight."""
     before, scene = set(sys.modules), traces.Scene()
-    with hidden.Recorder() as recorder:
+    with Recorder() as recorder:
         needy = importlib.import_module("needy")
     found = hidden.Hidden()
     found.hide([name for name in sys.modules if name not in before], recorder)

@@ -13,7 +13,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 _T = TypeVar("_T")
 
@@ -53,6 +53,26 @@ def each(
     return found
 
 
+def first(
+    pids: Iterable[int],
+    look: Callable[[int], Iterable[_T | None]],
+    instead: Callable[[int], _T | None] = lambda _: None,
+    seconds: float = LIMIT,
+) -> dict[int, _T]:
+    """The first that `look` finds of each process; of one that cannot be looked at, what `instead` says, if anything.
+
+    instead: must not wait.
+    """
+    wanted = list(pids)
+    looked = each(wanted, look, seconds)
+    found = {}
+    for pid in wanted:
+        one = next(iter(looked[pid]), None) if pid in looked else instead(pid)
+        if one is not None:
+            found[pid] = one
+    return found
+
+
 def hangs(pid: int) -> bool:
     """Whether what may wait was not looked at, the last time, for this process or another one of its account."""
     return bool(_left) and _is_left(pid)
@@ -60,7 +80,7 @@ def hangs(pid: int) -> bool:
 
 def read(pid: int, name: str) -> bytes | None:
     """One file of /proc/PID; None when it cannot be read, whyever."""
-    return next(iter(each([pid], lambda pid: _content(pid, name)).get(pid, ())), None)
+    return first([pid], lambda pid: _content(pid, name)).get(pid)
 
 
 def _content(pid: int, name: str) -> Iterable[bytes]:
@@ -99,6 +119,26 @@ def _is_left(pid: int) -> bool:
         for key in [key for key, thread in _left.items() if not thread.is_alive()]:
             del _left[key]
         return len(_left) >= _TOGETHER or (bool(_left) and _key(pid) in _left)
+
+
+class Glance(NamedTuple):
+    """What is known of any process. state: a letter, as in proc(5). session: 0 where the kernel does not say."""
+
+    name: str
+    state: str
+    parent: int
+    session: int
+    threads: int
+
+
+def glance(pid: int) -> Glance | None:
+    """None when it is gone. Never waits."""
+    said = status(pid)
+    try:
+        session = int(said.get("NSsid", "0").split()[0])
+        return Glance(said["Name"], said["State"][0], int(said["PPid"]), session, int(said["Threads"]))
+    except (KeyError, ValueError, IndexError):
+        return None
 
 
 class _Batch(Generic[_T]):

@@ -55,27 +55,12 @@ def stat(pid: int) -> Stat | None:
 
     Some processes cannot be looked at (base/procfs.py); when those started is said to be 0.
     """
-    return _stats([pid]).get(pid)
-
-
-def _stats(pids: Iterable[int]) -> dict[int, Stat]:
-    wanted = list(pids)
-    looked = procfs.each(wanted, _stat)
-    found = {}
-    for pid in wanted:
-        one = next(iter(looked[pid]), None) if pid in looked else _glance(pid)
-        if one is not None:
-            found[pid] = one
-    return found
+    return procfs.first([pid], _stat, _glance).get(pid)
 
 
 def _glance(pid: int) -> Stat | None:
-    status = procfs.status(pid)
-    try:
-        session = int(status.get("NSsid", "0").split()[0])
-        return Stat(pid, status["State"][0], int(status["PPid"]), session, 0, int(status["Threads"]))
-    except (KeyError, ValueError, IndexError):
-        return None
+    seen = procfs.glance(pid)
+    return None if seen is None else Stat(pid, seen.state, seen.parent, seen.session, 0, seen.threads)
 
 
 def _stat(pid: int) -> Iterable[Stat]:
@@ -142,7 +127,7 @@ def _kill(pid: int, number: int) -> bool:
 def everything() -> dict[int, Stat]:
     """Every living process, by pid."""
     pids = (int(name) for name in os.listdir("/proc") if name.isdigit())  # noqa: PTH208 (names, many of them)
-    return {pid: one for pid, one in _stats(pids).items() if one.alive}
+    return {pid: one for pid, one in procfs.first(pids, _stat, _glance).items() if one.alive}
 
 
 def descendants(roots: Iterable[int], table: dict[int, Stat]) -> set[int]:

@@ -79,28 +79,13 @@ def boot_id() -> str:
 
 def see(pid: int) -> Seen | None:
     """The process with this number, or None. Blocks: half a second when it cannot be looked at."""
-    return _see([pid]).get(pid)
+    return procfs.first([pid], _stat, glance).get(pid)
 
 
 def glance(pid: int) -> Seen | None:
     """The same from what never keeps one waiting: all but the moment it started. For the event loop."""
-    status = procfs.status(pid)
-    try:
-        session = int(status.get("NSsid", "0").split()[0])
-        return Seen(Process(pid, HUNG), int(status["PPid"]), session, status["State"][0], int(status["Threads"]))
-    except (KeyError, ValueError, IndexError):
-        return None
-
-
-def _see(pids: Iterable[int]) -> dict[int, Seen]:
-    wanted = list(pids)
-    looked = procfs.each(wanted, _stat)
-    found = {}
-    for pid in wanted:
-        seen = next(iter(looked[pid]), None) if pid in looked else glance(pid)
-        if seen is not None:
-            found[pid] = seen
-    return found
+    seen = procfs.glance(pid)
+    return None if seen is None else Seen(Process(pid, HUNG), seen.parent, seen.session, seen.state, seen.threads)
 
 
 def _stat(pid: int) -> Iterable[Seen]:
@@ -148,7 +133,8 @@ def family(of: Family, known: Iterable[Process] = ()) -> set[Process]:
     """
     pids = [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]  # noqa: PTH208 (names, and thousands)
     theirs = [pid for pid in pids if pid != os.getpid() and uids(pid) == {of.uid}]
-    there = {pid: seen for pid, seen in _see(theirs).items() if seen.alive and uids(pid) == {of.uid}}
+    looked = procfs.first(theirs, _stat, glance)
+    there = {pid: seen for pid, seen in looked.items() if seen.alive and uids(pid) == {of.uid}}
     anchors = {one.pid: one for one in (*known, of.main)}
     found = {
         pid for pid, seen in there.items() if (pid in anchors and seen.may_be(anchors[pid])) or _is_marked(pid, of)

@@ -36,6 +36,7 @@ from manylab.warm import (
     variables,
     wire,
 )
+from manylab.warm.recorder import Recorder
 
 _PATIENCE: Final = 5.0  # seconds for the server to agree
 # Imported by every kernel after its start, by its first cell, completion, inspection, errors.
@@ -91,7 +92,7 @@ def prepare(modules: list[str]) -> None:
     _ready.path = list(sys.path)
     _ready.folders = {folder: _names(folder) for folder in sys.path}
     _ready.environ = dict(os.environ)
-    with _scratch() as scratch, renewal.Seeds() as seeds, hidden.Recorder() as recorder:
+    with _scratch() as scratch, renewal.Seeds() as seeds, Recorder() as recorder:
         visible = list(json.loads(_ask_python(_STARTUP)))
         with variables.Readers() as readers:
             importlib.import_module("ipykernel.kernelapp")

@@ -38,8 +38,8 @@ def environ(pid: int) -> dict[str, str]:
 
 
 def environs(wanted: Iterable[int]) -> dict[int, dict[str, str]]:
-    """The same of many processes, by pid."""
-    return {pid: next(iter(found), {}) for pid, found in procfs.each(wanted, _environ).items()}
+    """The same of many processes, by pid, where it can be read."""
+    return procfs.first(wanted, _environ)
 
 
 def _environ(pid: int) -> Iterable[dict[str, str]]:

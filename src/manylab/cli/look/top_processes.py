@@ -90,7 +90,7 @@ def parse_rollup(text: str) -> Memory:
 
 def readings() -> dict[int, Reading]:
     """Every living process that this account may see, by pid."""
-    return _read(pids())
+    return procfs.first(pids(), _stat, _glance)
 
 
 def pids() -> Iterator[int]:
@@ -100,18 +100,7 @@ def pids() -> Iterator[int]:
 
 def read(pid: int) -> Reading | None:
     """The process with this number, None when it has ended."""
-    return _read([pid]).get(pid)
-
-
-def _read(wanted: Iterable[int]) -> dict[int, Reading]:
-    numbers = list(wanted)
-    looked = procfs.each(numbers, _stat)
-    found = {}
-    for pid in numbers:
-        reading = next(iter(looked[pid]), None) if pid in looked else _glance(pid)
-        if reading is not None:
-            found[pid] = reading
-    return found
+    return procfs.first([pid], _stat, _glance).get(pid)
 
 
 def _stat(pid: int) -> Iterable[Reading]:
@@ -124,27 +113,24 @@ def _stat(pid: int) -> Iterable[Reading]:
 
 def _glance(pid: int) -> Reading | None:
     """What nobody can keep from being read (base/procfs.py), of a process that cannot be looked at."""
-    status = procfs.status(pid)
-    try:
-        if status["State"][0].encode() in _ENDED:
-            return None
-        return Reading(
-            process=Process(pid, HUNG),
-            name=f"{status['Name']} (cannot be looked at)",
-            parent=int(status["PPid"]),
-            session=int(status.get("NSsid", "0").split()[0]),
-            tty=0,
-            cpu=0.0,
-            threads=int(status["Threads"]),
-            rss=0,
-        )
-    except (KeyError, ValueError, IndexError):
+    seen = procfs.glance(pid)
+    if seen is None or seen.state.encode() in _ENDED:
         return None
+    return Reading(
+        process=Process(pid, HUNG),
+        name=f"{seen.name} (cannot be looked at)",
+        parent=seen.parent,
+        session=seen.session,
+        tty=0,
+        cpu=0.0,
+        threads=seen.threads,
+        rss=0,
+    )
 
 
 def memory(pid: int) -> Memory | None:
     """Costs the kernel milliseconds for a large process. None when it is gone or this account may not look."""
-    return next(iter(procfs.each([pid], _rollup, _LARGE).get(pid, ())), None)
+    return procfs.first([pid], _rollup, seconds=_LARGE).get(pid)
 
 
 def _rollup(pid: int) -> Iterable[Memory]:
@@ -166,7 +152,7 @@ def cgroups(pid: int) -> dict[str, str]:
 
 def mounts(pid: int) -> str:
     """Names the mount namespace of a process; "" when it is gone or this account may not look."""
-    return next(iter(procfs.each([pid], _mounts).get(pid, ())), "")
+    return procfs.first([pid], _mounts).get(pid, "")
 
 
 def _mounts(pid: int) -> Iterable[str]:
