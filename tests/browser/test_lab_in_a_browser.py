@@ -101,7 +101,15 @@ def test_whoever_signs_out_in_the_lab_is_asked_for_the_password_again(page: Page
     expect(page.locator("#password_input")).to_be_visible()
 
 
-def test_whoever_works_in_a_server_from_before_is_told_in_the_lab(page: Page, site: Site) -> None:
+@pytest.mark.parametrize(
+    ("locale", "said", "button"),
+    [("en-US", "JupyterLab has been updated here", "My server"), ("zh-CN", "这里的 JupyterLab 已更新", "我的服务器")],
+)
+def test_whoever_works_in_a_server_from_before_is_told_in_the_lab(
+    chromium: Browser, site: Site, locale: str, said: str, button: str
+) -> None:
+    context = chromium.new_context(locale=locale, viewport={"width": 1280, "height": 800})
+    page = context.new_page()
     sign_in(page, site)
     in_the_lab(page)
     link = "/opt/manylab/envs/server/current"
@@ -111,14 +119,15 @@ def test_whoever_works_in_a_server_from_before_is_told_in_the_lab(page: Page, si
     site.machine.run(["ln", "-sfnT", "0123456789ab", link])
     try:
         page.reload()
-        told = page.locator(".Toastify__toast").filter(has_text="JupyterLab has been updated here")
+        told = page.locator(".Toastify__toast").filter(has_text=said)
         expect(told).to_be_visible(timeout=SLOW)
         with page.context.expect_page() as opened:
-            told.get_by_role("button", name="My server").click()
+            told.get_by_role("button", name=button).click()
         expect(opened.value.locator("#stop")).to_be_visible(timeout=SLOW)
     finally:
         site.machine.run(["ln", "-sfnT", real, link])
         site.machine.run(["rmdir", "/opt/manylab/envs/server/0123456789ab"])
+        context.close()
 
 
 def test_a_wrong_password_leaves_one_on_the_login_page_with_a_plain_sentence(page: Page, site: Site) -> None:
@@ -141,6 +150,34 @@ def test_the_login_page_speaks_chinese_to_a_chinese_browser_and_else_english(
     sign_in(page, site, password="not hers")
     expect(page.locator(".login_error")).to_contain_text(sentence)
     context.close()
+
+
+def test_the_lab_speaks_the_language_of_each_browser_and_a_choice_in_the_lab_wins(
+    chromium: Browser, site: Site
+) -> None:
+    def menu(locale: str, words: str, *choose: str) -> None:
+        context = chromium.new_context(locale=locale, viewport={"width": 1280, "height": 800})
+        context.set_default_timeout(SLOW)
+        page = context.new_page()
+        sign_in(page, site)
+        expect(page.locator("#jp-MainMenu")).to_contain_text(words, timeout=SLOW)
+        if choose:
+            settings, language, name, confirm = choose
+            page.locator("#jp-MainMenu").get_by_text(settings, exact=True).click()
+            page.locator(".lm-Menu").get_by_text(language, exact=True).hover()
+            page.locator(".lm-Menu").get_by_text(name).filter(visible=True).click()
+            with page.expect_response(lambda answer: "translation-extension" in answer.url and answer.ok):
+                page.locator(".jp-Dialog").get_by_text(confirm).click()
+        context.close()
+
+    menu("zh-CN", "文件")
+    try:
+        # The same server in another browser; there she chooses Chinese, and has it there, too.
+        menu("en-GB", "File", "Settings", "Language", "Chinese", "Change and reload")
+        menu("en-GB", "文件", "设置", "语言", "英语", "更改并重新加载")
+        menu("zh-CN", "File")
+    finally:
+        site.machine.run(["rm", "-rf", "/home/alice/.jupyter/lab/user-settings/@jupyterlab/translation-extension"])
 
 
 def test_nothing_on_the_pages_comes_from_another_site_or_fails(page: Page, site: Site) -> None:

@@ -131,25 +131,6 @@ def test_sizes_are_short(amount, words):
     assert sentences.size(amount) == words
 
 
-@pytest.mark.parametrize(
-    ("lab", "site", "machine", "expected"),
-    [
-        ('{"locale": "zh_CN"} // chosen', "en", "C.UTF-8", "zh"),
-        ('{"locale": "en"}', "zh_CN", "zh_CN.UTF-8", "en"),
-        ('{"locale": "default"}', "zh_CN", "C.UTF-8", "zh"),
-        ("{ broken", "auto", "zh_CN.UTF-8", "zh"),
-        ("[]", "auto", "C.UTF-8", "en"),
-        (None, "auto", "", "en"),
-    ],
-)
-def test_the_lab_s_own_language_comes_first_then_the_site_s_then_the_machine_s(tmp_path, lab, site, machine, expected):
-    folder = tmp_path / "@jupyterlab/translation-extension"
-    folder.mkdir(parents=True)
-    if lab is not None:
-        (folder / "plugin.jupyterlab-settings").write_text(lab)
-    assert sentences.language(tmp_path, {"MANYLAB_LANGUAGE": site, "LANG": machine}) == expected
-
-
 def test_what_the_lab_shows_is_what_the_control_group_counts(tmp_path):
     own = tmp_path / "manylab-server-alice.scope"
     own.mkdir()

@@ -28,7 +28,9 @@ class Site(Table):
     name: kinds.Line = setting("manylab", doc="Name of the site, shown on the sign-in page.", example="Physics lab")
     language: Literal["auto", "en", "zh_CN"] = setting(
         "auto",
-        doc="Language of the Lab and of the hub's pages; auto takes each person's browser's.",
+        doc="Language of the Lab and of the sign-in page; auto takes that of each browser, English where there is "
+        "neither. What a person chooses in the Lab (Settings > Language) wins there. Further languages of the Lab are "
+        "packages (jupyterlab-language-pack-de-DE) of servers.packages.",
         example="zh_CN",
     )
 

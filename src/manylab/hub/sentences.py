@@ -7,6 +7,8 @@ allowed here.
 
 from __future__ import annotations
 
+from manylab.base import languages
+
 _WRONG = ("The user name or password is wrong, or the account is locked.", "用户名或密码错误,或账户已被锁定。")
 
 _SENTENCES: dict[str, tuple[str, str]] = {
@@ -64,19 +66,7 @@ _AFTER_PASSWORD = frozenset({"not-member", "expired", "password-expired", "busy"
 
 def language(accept_language: str) -> str:
     """Either "zh" or "en", whichever an Accept-Language header prefers; "en" when it names neither."""
-    best, best_weight = "en", 0.0
-    for item in accept_language.split(","):
-        tag, _, parameters = item.strip().partition(";")
-        weight = 1.0
-        if parameters.strip().startswith("q="):
-            try:
-                weight = float(parameters.strip()[2:])
-            except ValueError:
-                continue
-        code = tag.strip().lower().split("-")[0]
-        if code in ("zh", "en") and weight > best_weight:
-            best, best_weight = code, weight
-    return best
+    return languages.choose(accept_language, ("en", "zh"))
 
 
 def say(reason: str, accept_language: str = "") -> str:

@@ -15,15 +15,14 @@ import os
 import re
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Collection
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Final
 from urllib.parse import unquote_plus
 
 from tornado.httputil import HTTPHeaders
 from tornado.web import HTTPError
 
-from manylab.lab import ports, sentences
+from manylab.lab import languages, ports, sentences
 
 # JupyterHub's: of the server (its OAuth client's name), of the sign-in on its way there, of the session.
 _COOKIE: Final = re.compile(r"(?:__Host-|__Secure-)?jupyterhub-")
@@ -42,7 +41,7 @@ def guard() -> None:
     async def proxy(self: Any, host: str, port: str | int, proxied_path: str) -> Any:
         if self.unix_socket is None and self._check_host_allowlist(host):
             try:
-                await check(host, port)
+                await check(host, port, self.request.headers)
             except OSError as error:  # as the extension says it of a port where nobody listens
                 raise HTTPError(500, str(error)) from None
         return await show(self, host, port, proxied_path)
@@ -68,7 +67,7 @@ def guard() -> None:
         raw.RawSocketHandler.proxy_open = _opened(raw.RawSocketHandler.proxy_open)
 
 
-async def check(host: str, port: str | int) -> None:
+async def check(host: str, port: str | int, headers: Mapping[str, str] | None = None) -> None:
     """Whether a connection goes to a program of this person's or of root's, who could have all of theirs anyway.
 
     Raises HTTPError 403 where it would go to another account's, and OSError where nobody listens: to try all the same
@@ -85,9 +84,7 @@ async def check(host: str, port: str | int) -> None:
     on_port = ports.listeners(number)
     reached = [one for where in here for one in ports.reaching(on_port, ports.address_of(where))]
     if any(one.uid not in (0, os.geteuid()) for one in reached):
-        chosen = os.environ.get("JUPYTERLAB_SETTINGS_DIR")
-        language = sentences.language(Path(chosen) if chosen else None, os.environ)
-        raise HTTPError(403, sentences.others_port(number, language))
+        raise HTTPError(403, sentences.others_port(number, languages.of_sentences(headers)))
     if not reached and len(here) == len(found):
         raise ConnectionRefusedError(f"nothing listens on port {number}")
 

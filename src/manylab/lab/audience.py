@@ -149,8 +149,11 @@ async def visit(app: ServerApp) -> None:
             raise RuntimeError(f"the rehearsed page answered {status}")
         for script in re.findall(rf'(?:src|href)="({PREFIX}[^"]*)"', page.decode()):
             await browser.ask(script)
+        # What is answered in the browser's language, in both that the Lab comes with.
+        for path in ("lab/api/settings", "lab/api/translations/default"):
+            await browser.ask(path, Accept_Language="zh-CN")
         for path in PAGES:
-            await browser.ask(path)
+            await browser.ask(path, Accept_Language="en")
         await _use_a_notebook(browser)
     finally:
         writer.close()

@@ -13,22 +13,21 @@ import os
 import signal
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from jupyter_client.ioloop import AsyncIOLoopKernelRestarter
 from jupyter_server.services.kernels.kernelmanager import ServerKernelManager
 from traitlets import Type
 
-from manylab.lab import memory, quick, sentences
+from manylab.lab import languages, memory, quick, sentences
 from manylab.warm import identity
 
 
 @dataclass(frozen=True, eq=False)
 class Ended:
-    """One end of one kernel, in words."""
+    """One end of one kernel, which each browser is told once."""
 
-    text: str
+    ending: memory.Ending
 
 
 class Watch(AsyncIOLoopKernelRestarter):  # type: ignore[misc]
@@ -104,9 +103,7 @@ class ExplainedKernelManager(ServerKernelManager):  # type: ignore[misc]
         whose = "the server's limit" if ending.cause == "server" else "the memory of the machine"
         text = "kernel %s was ended for memory: %s is used up (this server: used %s, limit %s)"
         self.log.warning(text, self.kernel_id, whose, used, limit)
-        chosen = os.environ.get("JUPYTERLAB_SETTINGS_DIR")
-        language = sentences.language(Path(chosen) if chosen else None, os.environ)
-        self.unsaid = Ended(sentences.out_of_memory(ending, language))
+        self.unsaid = Ended(ending)
 
 
 class ExplainingConnection(quick.QuickConnection):
@@ -145,7 +142,8 @@ class ExplainingConnection(quick.QuickConnection):
         if ended is not None and ended is not self._said:
             self._said = ended
             self.kernel_manager.told = True
-            self.write_stderr(ended.text, request)
+            language = languages.of_sentences(self.websocket_handler.request.headers)
+            self.write_stderr(sentences.out_of_memory(ended.ending, language), request)
 
     def _state_of_a_cell(self, message: list[Any]) -> tuple[str, dict[str, Any]]:
         """ "busy" or "idle", and the header of the request, when the message says that about a cell."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jupyterlab.handlers.announcements import CheckForUpdateABC
 
-from manylab.lab import sentences
+from manylab.lab import languages, sentences
 
 
 class NewerServer(CheckForUpdateABC):  # type: ignore[misc,unused-ignore]
@@ -22,10 +22,8 @@ class NewerServer(CheckForUpdateABC):  # type: ignore[misc,unused-ignore]
         newer = newer_than(Path(sys.prefix))
         if newer is None:
             return None
-        chosen = os.environ.get("JUPYTERLAB_SETTINGS_DIR")
-        language = sentences.language(Path(chosen) if chosen else None, os.environ)
         # The name of the generation makes it another notification each time: what was dismissed stays dismissed.
-        said, label = sentences.newer_server(newer, language)
+        said, label = sentences.newer_server(newer, languages.of_sentences())
         # With http.subdomains the hub has a host of its own.
         host, base = os.environ.get("JUPYTERHUB_HOST", ""), os.environ.get("JUPYTERHUB_BASE_URL", "/")
         return said, (label, f"{host}{base}hub/home")

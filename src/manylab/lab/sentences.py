@@ -3,15 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from pathlib import Path
-
-import json5
 
 from manylab.lab.memory import Ending
-
-# Where JupyterLab keeps the language that its owner chose from the Settings menu.
-_LOCALE = "@jupyterlab/translation-extension/plugin.jupyterlab-settings"
 
 _ENGLISH = {
     "server": (
@@ -95,22 +88,3 @@ def size(amount: int) -> str:
     if amount >= 1 << 30:
         return f"{amount / (1 << 30):.2f}".rstrip("0").rstrip(".") + " GB"
     return f"{amount / (1 << 20):.0f} MB"
-
-
-def language(user_settings: Path | None, environ: Mapping[str, str]) -> str:
-    """Either "zh" or "en": the Lab's own setting, else the site's, else the machine's."""
-    for locale in (_chosen(user_settings), environ.get("MANYLAB_LANGUAGE"), environ.get("LANG")):
-        if locale and locale not in ("default", "auto"):
-            return "zh" if locale.lower().startswith("zh") else "en"
-    return "en"
-
-
-def _chosen(user_settings: Path | None) -> str | None:
-    if user_settings is None:
-        return None
-    try:
-        found = json5.loads((user_settings / _LOCALE).read_text(encoding="utf-8"))
-    except Exception:  # json5 raises more than ValueError; and whatever is wrong here, the Lab shows its default
-        return None
-    locale = found.get("locale") if isinstance(found, dict) else None
-    return locale if isinstance(locale, str) else None

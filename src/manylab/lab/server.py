@@ -16,7 +16,18 @@ from typing import Any, NoReturn
 from jupyter_server.serverapp import ServerApp
 from traitlets.config import Config
 
-from manylab.lab import applications, bodies, config, folders, packed, provisioner, pulling, singleuser, usage
+from manylab.lab import (
+    applications,
+    bodies,
+    config,
+    folders,
+    languages,
+    packed,
+    provisioner,
+    pulling,
+    singleuser,
+    usage,
+)
 from manylab.warm import process, wire
 
 BACKLOG = 4096  # connections; the kernel takes no more than net.core.somaxconn
@@ -57,6 +68,7 @@ def build(environ: Mapping[str, str], **more: Mapping[str, Any]) -> ServerApp:
     wanted.merge(Config({name: dict(traits) for name, traits in more.items()}))
     provisioner.register()
     usage.use()
+    languages.use()
     ask_no_yarn()
     singleuser.SiteServer.load_other_extensions = singleuser.load_other_extensions()
     # Like JupyterHubSingleUser.launch_instance, with a configuration object in place of a command line: what is given

@@ -46,8 +46,6 @@ def resources(config: Config, built: Sequence[Environment], layout: Layout) -> I
     }
     pylsp = {"pylsp.plugins.jedi.environment": str(layout.env_current(config.env.default))}
     overrides["@jupyter-lsp/jupyterlab-lsp:plugin"] = {"languageServers": {"pylsp": {"serverSettings": pylsp}}}
-    if config.site.language != "auto":
-        overrides["@jupyterlab/translation-extension:plugin"] = {"locale": str(config.site.language)}
     yield Directory(layout.jupyter_config / "labconfig", 0o755)
     text = json.dumps(overrides, indent=1, sort_keys=True) + "\n"
     yield File(layout.jupyter_config / "labconfig/default_setting_overrides.json", text)
