@@ -256,7 +256,7 @@ class Apart(Site):
 
 
 @pytest.mark.parametrize(
-    "words", [["env", "add", "default", "iniconfig"], ["env", "add", "other", "numpy"], ["apply"]], ids=" ".join
+    "words", [["env", "add", "default", "iniconfig"], ["env", "create", "other", "numpy"], ["apply"]], ids=" ".join
 )
 def test_without_a_network_the_running_site_goes_on_and_the_error_names_what_to_set(words, apart):
     before = tree(apart.machine, *FOLDERS, ignore=NOT_COMPARED)

@@ -42,7 +42,7 @@ def site(tmp_path_factory) -> Iterator[Site]:
             wheel(folder, "lesson", f"1.{number}", {"lesson.py": f"number = {number}\n"})
         for path in folder.glob("*.whl"):
             one.machine.write(f"{WHEELS}/{path.name}", path.read_bytes())
-        ask(one, "env", "add", "course", "ipykernel")
+        ask(one, "env", "create", "course", "ipykernel")
         yield one
 
 
@@ -106,6 +106,12 @@ def test_going_back_restores_what_was_asked_for_and_what_it_was(site):
     assert [row["current"] for row in rows if row["number"] == found["number"]] == [True]
     assert [row["number"] for row in rows] == sorted(row["number"] for row in rows)
     assert refusal(site, "env", "rollback", "course", "999")["code"] == "E-NOT-FOUND"
+    # What was rejected is not gone back to.
+    ask(site, "env", "add", "course", "iniconfig<1.1.1")
+    ask(site, "env", "rollback", "course")
+    assert current(site) == first
+    hint = refusal(site, "env", "add", "cuorse", "iniconfig")["hint"]
+    assert "did you mean 'course'?" in hint
 
 
 def test_a_generation_that_a_process_uses_stays_until_it_ends(site):
@@ -167,7 +173,7 @@ def test_ten_generations_cost_little_more_than_one(site):
 
 def test_whatever_umask_root_has_everybody_can_read_a_new_generation(site):
     site.machine.run(f"umask 077; exec /srv/manylab/manylab env add course '{local('lesson', '1.4')}'", timeout=300)
-    site.machine.run("umask 077; exec /srv/manylab/manylab env add fresh ipykernel", timeout=300)
+    site.machine.run("umask 077; exec /srv/manylab/manylab env create fresh ipykernel", timeout=300)
     folders = f"{COURSE}/current/ /opt/manylab/envs/fresh/current/ /opt/manylab/share/jupyter/kernels"
     found = site.machine.run(f"find {folders} ! -perm -o=r ! -type l -o -type d ! -perm -o=x")
     assert found.stdout == ""
@@ -179,11 +185,11 @@ def test_of_two_builds_at_once_one_waits_and_both_are_made(site):
     words = ["/srv/manylab/manylab", "env", "add"]
     with (
         site.machine.popen([*words, "course", local("lesson", "1.5")], cwd="/") as one,
-        site.machine.popen([*words, "fresh", local("lesson", "1.6")], cwd="/") as other,
+        site.machine.popen([*words, "--new", "beside", local("lesson", "1.6")], cwd="/") as other,
     ):
         assert (one.wait(300), other.wait(300)) == (0, 0), one.output() + other.output()
     assert ask(site, "env", "show", "course")["packages"]["lesson"] == "1.5"
-    assert ask(site, "env", "show", "fresh")["packages"]["lesson"] == "1.6"
+    assert ask(site, "env", "show", "beside")["packages"]["lesson"] == "1.6"
     assert planned(site) == {}
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from manylab.apply import packages
-from manylab.base.errors import ConfigError, NotFound
+from manylab.base.errors import ConfigError, NotFound, Refused
 from manylab.base.layout import system_layout
 from manylab.config.load import parse
 from manylab.model import environments as model_environments
@@ -48,12 +48,20 @@ def test_an_environment_that_was_taken_out_of_the_file_comes_back():
 
 
 def test_a_new_environment_has_only_what_was_asked_for():
-    text = packages.with_packages(TEXT, "course", add=["numpy", "numpy>=2"])
+    text = packages.with_packages(TEXT, "course", add=["numpy", "numpy>=2"], new=True)
     assert list(parse(text).envs["course"].packages) == ["numpy>=2"]
+    with pytest.raises(Refused):
+        packages.with_packages(text, "course", add=["numpy"], new=True)
     with pytest.raises(NotFound):
         packages.with_packages(TEXT, "course", remove=["numpy"])
     with pytest.raises(NotFound):
         packages.with_packages(TEXT, "default", remove=["numpy"])
+
+
+def test_a_misspelt_name_makes_no_environment():
+    with pytest.raises(NotFound) as refused:
+        packages.with_packages(TEXT, "defualt", add=["polars"])
+    assert "did you mean 'default'?" in refused.value.hint
 
 
 def test_a_lock_of_the_site_s_own_goes_before_the_shipped_one_until_they_are_the_same(tmp_path: Path):

@@ -56,10 +56,20 @@ def _leftovers(site: Site) -> list[str]:
     return leftovers(before.paths, site.resources) if before is not None and not site.unsolved else []
 
 
-def apply_site(site: Site, say: Say, *, summary: str = "", start: bool = True, record: bool = True) -> Outcome:
+def apply_site(
+    site: Site,
+    say: Say,
+    *,
+    summary: str = "",
+    start: bool = True,
+    record: bool = True,
+    restores: int | None = None,
+    restored: Mapping[str, int] | None = None,
+) -> Outcome:
     """Solve, make and record. The caller holds the site's lock.
 
     start: start and restart services, and look whether the site answers; without it only what they read is made.
+    restores, restored: see `Generation`.
     Raises what the failed step raises; what was in use before is still in use then, or is put back.
     """
     solved = solve_missing(site, say)
@@ -103,6 +113,8 @@ def apply_site(site: Site, say: Say, *, summary: str = "", start: bool = True, r
             config_text=site.config_text,
             locks=site.locks,
             resources=site.resources,
+            restores=restores,
+            restored=restored,
         )
     if any(change.key.startswith("environment ") for change in changes):
         garbage.collect_quietly(site, say)
@@ -140,7 +152,7 @@ def rollback(layout: Layout, number: int | None, say: Say) -> Outcome:
     # Written first: should this be interrupted, `apply` goes on towards the same state.
     write_file(layout.config_file, wanted.config_text, 0o600)
     keep_locks(site)
-    return apply_site(site, say, summary=f"rollback to {wanted.number}: {wanted.summary}")
+    return apply_site(site, say, summary=f"rollback to {wanted.number}: {wanted.summary}", restores=wanted.number)
 
 
 def _summary(changes: list[Change]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from manylab.apply import generations
 from manylab.apply.generations import Generation
 from manylab.apply.site import Site, of_generation
-from manylab.base.errors import ManylabError, NotFound
+from manylab.base.errors import ManylabError
 from manylab.base.layout import Layout
 from manylab.config.load import read
 from manylab.model.resources import Environment
@@ -19,7 +19,8 @@ from manylab.system.environments.collect import Removed
 def last_good(layout: Layout) -> Generation:
     """What `rollback` without a number means.
 
-    The generation in use when manylab.toml has since been edited (and perhaps refused by `apply`), else the one before.
+    The generation in use when manylab.toml has since been edited (and perhaps refused by `apply`), else the one that
+    was in use before.
     """
     now = generations.current(layout)
     if now is not None and layout.config_file.exists() and read(layout.config_file) != now.config_text:
@@ -28,16 +29,17 @@ def last_good(layout: Layout) -> Generation:
 
 
 def needed(site: Site) -> set[Path]:
-    """The folders of the site's own environments, and of those that `rollback` without a number would go to."""
+    """The folders of the site's own environments, and of those that `rollback` and `env rollback` without a number
+    would go to.
+    """
+    everything, now = generations.read_all(site.layout), generations.current(site.layout)
     sites = [site]
-    try:
-        before = generations.find(site.layout, None)
-    except NotFound:
-        before = None
-    for generation in (before, generations.current(site.layout)):
+    for generation in (generations.before(everything, now), now):
         if generation is not None:
             sites.append(of_generation(site.layout, generation))
-    return {item.path for one in sites for item in one.resources if isinstance(item, Environment)}
+    found = {item.path for one in sites for item in one.resources if isinstance(item, Environment)}
+    earlier = {one.name: generations.environment_before(everything, now, one.name) for one in site.asked}
+    return found | {site.layout.env(name) / digest for name, digest in earlier.items() if digest}
 
 
 def collect(site: Site, say: Say, *, dry_run: bool = False) -> tuple[list[Removed], int]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from manylab.base.errors import NotFound
 from manylab.base.layout import Layout
-from manylab.model.resources import Directory, File, Link, Resource
+from manylab.model.resources import Directory, Environment, File, Link, Resource
 from manylab.system.files import make_directory, make_link, sync_files, write_file
 
 # Enough for a term of changes; each is a few hundred kilobytes of text.
@@ -24,6 +24,8 @@ class Generation:
     """One record. number: counts from 1. when: seconds since the epoch. digest: of configuration, locks and resources.
 
     source_digest: manylab's own code at that time. paths: files and links that it made. summary: one line for people.
+    environments: the generation (its digest) of each environment that was in use; empty in records of earlier versions.
+    restores: the record that this one went back to, None when it went forward. restored: the same for one environment.
     """
 
     number: int
@@ -34,6 +36,9 @@ class Generation:
     summary: str
     paths: tuple[str, ...]
     folder: Path
+    environments: Mapping[str, str] = field(default_factory=dict)
+    restores: int | None = None
+    restored: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def config_text(self) -> str:
@@ -71,18 +76,53 @@ def current(layout: Layout) -> Generation | None:
 
 
 def find(layout: Layout, number: int | None) -> Generation:
-    """The generation of that number; without a number, the one before the current. Raises NotFound."""
+    """The generation of that number; without a number, the one in use before. Raises NotFound."""
     everything = read_all(layout)
-    now = current(layout)
     if number is None:
-        earlier = [found for found in everything if now is not None and found.number < now.number]
-        if not earlier:
+        earlier = before(everything, current(layout))
+        if earlier is None:
             raise NotFound("there is no earlier generation to go back to", hint="'manylab history' lists them")
-        return earlier[-1]
+        return earlier
     for found in everything:
         if found.number == number:
             return found
     raise NotFound(f"there is no generation {number}", hint="'manylab history' lists them")
+
+
+def before(everything: Sequence[Generation], now: Generation | None) -> Generation | None:
+    """What was in use before the current generation came into use; None when nothing was, or it is not known.
+
+    Like undo in an editor: a rollback goes back to an earlier state, and the state before that one comes next. What was
+    rejected by a rollback is never returned.
+    """
+    origin = _origin(everything, now, lambda one: one.restores)
+    earlier = [one for one in everything if origin is not None and one.number < origin.number]
+    return earlier[-1] if earlier else None
+
+
+def environment_before(everything: Sequence[Generation], now: Generation | None, name: str) -> str | None:
+    """The same for one environment: the digest of its generation that was in use before, or None."""
+
+    def restores(one: Generation) -> int | None:
+        return one.restored.get(name, one.restores)
+
+    # Records in which something else was changed have the same generation of this environment.
+    while now is not None and (now := _origin(everything, now, restores)) is not None:
+        in_use = now.environments.get(name)
+        now = max((one for one in everything if one.number < now.number), key=lambda one: one.number, default=None)
+        if now is not None and now.environments.get(name, in_use) != in_use:
+            return now.environments[name]
+    return None
+
+
+def _origin(
+    everything: Sequence[Generation], now: Generation | None, restores: Callable[[Generation], int | None]
+) -> Generation | None:
+    """The record that first made the state of `now`; None when it was removed."""
+    by_number = {one.number: one for one in everything}
+    while now is not None and (number := restores(now)) is not None:
+        now = by_number.get(number)
+    return now
 
 
 def record(
@@ -95,18 +135,21 @@ def record(
     config_text: str,
     locks: Mapping[str, str],
     resources: Sequence[Resource],
+    restores: int | None = None,
+    restored: Mapping[str, int] | None = None,
 ) -> Generation:
     """Write the next generation and make it the current one.
 
     The folder gets its number in one rename, when it is whole.
     """
     make_directory(Directory(layout.generations, 0o700))
-    number = max((found.number for found in read_all(layout)), default=0) + 1
+    # Records that this version cannot read count too: a later version may have written them.
+    taken = (int(path.name) for path in layout.generations.iterdir() if path.name.isdecimal())
+    number = max(taken, default=0) + 1
     folder = layout.generations / str(number)
     building = layout.generations / ".new"
-    for leftover in (building, folder):
-        if leftover.exists():
-            shutil.rmtree(leftover)
+    if building.exists():
+        shutil.rmtree(building)
     make_directory(Directory(building, 0o700))
     write_file(building / "manylab.toml", config_text, 0o600, synced=False)
     make_directory(Directory(building / "locks", 0o700))
@@ -127,6 +170,9 @@ def record(
         "source_digest": [[list(parts), named] for parts, named in source_digest.items()],
         "summary": summary,
         "paths": paths,
+        "environments": {item.name: item.digest for item in resources if isinstance(item, Environment)},
+        "restores": restores,
+        "restored": dict(restored or {}),
     }
     write_file(building / "meta.json", json.dumps(meta, indent=1) + "\n", 0o600, synced=False)
     sync_files(building)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from manylab.apply import change
+from manylab.apply import change, generations
 from manylab.apply.change import Outcome
 from manylab.apply.site import Site, look, solve_one
 from manylab.base.errors import NotFound, Refused
 from manylab.base.layout import Layout
 from manylab.config import conda_packages, edit, packages
+from manylab.config.load import parse as parse_config
 from manylab.config.values import toml
 from manylab.model import environments
 from manylab.model.conda_lock import is_conda, parse
@@ -46,6 +48,16 @@ def environment(site: Site, name: str) -> Environment | None:
     return next((item for item in site.resources if isinstance(item, Environment) and item.name == name), None)
 
 
+def unknown_environment(name: str, known: Iterable[str], why: str = "") -> NotFound:
+    """The error for a name that no environment has. known: the names that there are. why: a second half for the
+    sentence, such as "or it has not been built".
+    """
+    close = difflib.get_close_matches(name, list(known), 1)
+    meant = f"did you mean {close[0]!r}? " if close else ""
+    hint = f"{meant}'manylab env list' shows them, 'manylab env create {name} PACKAGE' makes a new one"
+    return NotFound(f"there is no environment {name!r}{', ' if why else ''}{why}", hint=hint)
+
+
 def prepared(layout: Layout, text: str, name: str, newer: Newer, say: Say) -> Site:
     """The site as `text` has it, with this environment solved. Changes nothing.
 
@@ -55,7 +67,7 @@ def prepared(layout: Layout, text: str, name: str, newer: Newer, say: Say) -> Si
     site = look(layout, text=text)
     request = next((one for one in site.asked if one.name == name), None)
     if request is None:
-        raise NotFound(f"there is no environment {name!r}", hint="'manylab env list' shows them")
+        raise unknown_environment(name, [one.name for one in site.asked])
     if newer and name in (environments.HUB, environments.PROXY):
         raise Refused(f"the packages of {name} come with manylab", hint="a newer manylab brings newer ones")
     unknown = [package for package in newer.packages if package not in versions(site.locks.get(name, ""))]
@@ -116,35 +128,49 @@ def shown_size(size: int) -> str:
     return f"{size / 1e3:.1f} kB" if size else "0 MB"
 
 
-def switch(layout: Layout, site: Site, summary: str, say: Say) -> Outcome:
+def switch(layout: Layout, site: Site, summary: str, say: Say, *, restored: Mapping[str, int] | None = None) -> Outcome:
     """Build what is missing, try it, and use it; then manylab.toml is written.
 
     Last, so that a request which cannot be had or does not work leaves the file as it was. The caller holds the
-    site's lock.
+    site's lock. restored: see `generations.Generation`.
     """
-    outcome = change.apply_site(site, say, summary=summary)
+    outcome = change.apply_site(site, say, summary=summary, restored=restored)
     if not layout.config_file.exists() or layout.config_file.read_text(encoding="utf-8") != site.config_text:
         write_file(layout.config_file, site.config_text, 0o600)
     return outcome
 
 
 def find(layout: Layout, name: str, number: int | None) -> Generation:
-    """A generation of an environment; without a number, the one before that in use. Raises NotFound."""
+    """A generation of an environment; without a number, the one that was in use before. Raises NotFound."""
     everything = record.generations(layout.env(name))
-    now = next((one for one in everything if one.digest == record.current(layout.env(name))), None)
     if number is None:
-        earlier = [one for one in everything if now is not None and one.number < now.number]
-        if earlier:
-            return earlier[-1]
-        raise NotFound(f"{name} has no earlier generation", hint=f"'manylab env history {name}' lists them")
+        return _before(layout, name, everything)
     for one in everything:
         if one.number == number:
             return one
     raise NotFound(f"{name} has no generation {number}", hint=f"'manylab env history {name}' lists them")
 
 
-def going_back(layout: Layout, text: str, name: str, number: int | None) -> tuple[Generation, Site]:
-    """An earlier generation of an environment, and the site with it. Changes nothing.
+def _before(layout: Layout, name: str, everything: Sequence[Generation]) -> Generation:
+    """The generation that was in use before the current one; see `generations.before`."""
+    records, in_use = generations.read_all(layout), generations.current(layout)
+    digest = generations.environment_before(records, in_use, name)
+    found = next((one for one in everything if one.digest == digest), None)
+    if found is not None:
+        return found
+    now = next((one for one in everything if one.digest == record.current(layout.env(name))), None)
+    earlier = [one for one in everything if now is not None and one.number < now.number]
+    # Earlier versions of manylab did not record which generation was in use.
+    if digest is None and earlier and not all(one.environments for one in records):
+        return earlier[-1]
+    raise NotFound(
+        f"{name} has no earlier generation to go back to",
+        hint=f"'manylab env history {name}' lists them; 'manylab env rollback {name} NUMBER' takes one of these",
+    )
+
+
+def roll_back(layout: Layout, text: str, name: str, number: int | None, say: Say) -> Outcome:
+    """Use an earlier generation of an environment again. The caller holds the site's lock.
 
     Raises NotFound, and Refused where it was not written down what was asked for.
     """
@@ -154,9 +180,10 @@ def going_back(layout: Layout, text: str, name: str, number: int | None) -> tupl
             f"generation {wanted.number} of {name} cannot be asked for in manylab.toml",
             hint="go back with the whole site: 'manylab history', 'manylab rollback N'",
         )
-    text = edited(text, name, wanted.asked)
-    site = look(layout, text=text, locks={name: wanted.lock})
-    return wanted, site
+    site = look(layout, text=edited(text, name, wanted.asked), locks={name: wanted.lock})
+    had_it = [one.number for one in generations.read_all(layout) if one.environments.get(name) == wanted.digest]
+    restored = {name: had_it[-1]} if had_it else None
+    return switch(layout, site, f"env rollback {name} {wanted.number}", say, restored=restored)
 
 
 def edited(text: str, name: str, asked: dict[str, Any]) -> str:
@@ -176,16 +203,25 @@ def edited(text: str, name: str, asked: dict[str, Any]) -> str:
     return text
 
 
-def with_packages(text: str, name: str, add: Sequence[str] = (), remove: Sequence[str] = ()) -> str:
-    """manylab.toml with other packages in an environment; one that is not there yet is new and has only those.
+def with_packages(
+    text: str, name: str, add: Sequence[str] = (), remove: Sequence[str] = (), *, new: bool = False
+) -> str:
+    """manylab.toml with other packages in an environment.
 
-    Of manylab's own, server and hub can have more than they come with. Raises Refused for the proxy.
+    new: the environment is created, with only these packages; without it, one that does not exist is refused, since its
+    name may be misspelt. Of manylab's own, server and hub can have more than they come with. Raises Refused for the
+    proxy and for a new environment that exists, NotFound for one that does not.
     """
     if name == environments.PROXY:
         raise Refused("the proxy has no packages of its own choice", hint="'manylab env list' shows the others")
     key = _OWN_KEYS.get(name, f"envs.{name}.packages")
-    if add and name not in _OWN_KEYS and not _has(text, key):
+    known = [*parse_config(text).envs, *_OWN_KEYS]
+    if new and name in known:
+        raise Refused(f"there is an environment {name!r} already", hint=f"'manylab env add {name} PACKAGE' adds to it")
+    if new:
         text = edit.set_value(edit.add_environment(text, name), key, "[]")
+    elif name not in known:
+        raise unknown_environment(name, known)
     bound: list[str] = []
     for package in add:
         # One that is there is replaced by what is asked for now; of two limits in one breath both are meant.
@@ -207,14 +243,6 @@ def with_sources(text: str, name: str, add: Sequence[str]) -> str:
     for package in add:
         text = edit.add_to_list(text, f"envs.{name}.source", packages.name(package))
     return text
-
-
-def _has(text: str, key: str) -> bool:
-    try:
-        edit.get(text, key)
-    except NotFound:
-        return False
-    return True
 
 
 def as_data(one: Moved, before: dict[str, int], after: dict[str, int], download: dict[str, int]) -> dict[str, Any]:

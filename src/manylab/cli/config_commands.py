@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from manylab.apply.packages import unknown_environment
 from manylab.base.errors import NotFound
 from manylab.cli.result import Result
 from manylab.config import edit, load, walk
 from manylab.config.hiding import visible
 from manylab.config.json_schema import json_schema
+from manylab.config.positions import split_key
 from manylab.config.schema import Config
 from manylab.config.values import toml
 
@@ -36,6 +38,9 @@ def get(config_file: Path, key: str) -> Result:
 def set_(config_file: Path, key: str, value: str, write: Callable[[Path, str], None]) -> Result:
     """Set one setting; `write` puts the new text in the file's place, and is not called when nothing is different."""
     before = _text(config_file)
+    table, *names = split_key(key)[:2]
+    if table == "envs" and names and names[0] not in (known := load.parse(before).envs):
+        raise unknown_environment(names[0], known)  # perhaps misspelt: a new one is asked for by `env create`
     after = edit.set_value(before, key, value)
     return _written(config_file, key, before, after, write)
 

@@ -1,4 +1,4 @@
-"""env list, show, add, remove, build: the packages of kernels and terminals."""
+"""env list, show, create, add, remove, build: the packages of kernels and terminals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from manylab.apply.change import Outcome
 from manylab.apply.lock import exclusive
 from manylab.apply.packages import Newer
 from manylab.apply.site import Site, config_text, look
-from manylab.base.errors import NotFound
 from manylab.cli.app import JsonOption, app, command
 from manylab.cli.context import Context, make_context
 from manylab.cli.result import Progress, Result
@@ -96,9 +95,7 @@ def show(name: NameArgument, as_json: JsonOption = False) -> Result:
     _, site = site_of(as_json)
     found = _environments(site).get(name)
     if found is None:
-        raise NotFound(
-            f"there is no environment {name!r}, or it has not been built", hint="'manylab env list' shows them"
-        )
+        raise packages.unknown_environment(name, _environments(site), "or it has not been built")
     locked = versions(found.lock, found.python_minor)
     built = record.read(found.path)
     notes = list(built.report) if built is not None else []
@@ -193,6 +190,19 @@ def _newer(upgrade: bool, upgrade_package: list[str] | None) -> Newer:
     return Newer(upgrade, tuple(package_name(package) for package in upgrade_package or ()))
 
 
+@command(env_app, "create", example="sudo manylab env create physics scientific qutip")
+def create(
+    name: NameArgument,
+    package: PackagesArgument,
+    source: SourceOption = False,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+    wait: WaitOption = LOCK_WAIT,
+) -> Result:
+    """Create an environment with these packages: a second kernel in everybody's launcher."""
+    return _with_more(name, package, Newer(), "create", source, dry_run, as_json, wait)
+
+
 @command(env_app, "add", example="sudo manylab env add default polars")
 def add(
     name: NameArgument,
@@ -200,20 +210,31 @@ def add(
     upgrade: UpgradeOption = False,
     upgrade_package: UpgradePackageOption = None,
     source: SourceOption = False,
+    new: Annotated[bool, typer.Option("--new", help="Create the environment, as 'manylab env create' does.")] = False,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
     wait: WaitOption = LOCK_WAIT,
 ) -> Result:
-    """Add packages to an environment (a new one, if there is none of that name): solved, built beside the old one,
-    tried, then switched.
-    """
+    """Add packages to an environment: solved, built beside the old one, tried, then switched."""
+    newer = _newer(upgrade, upgrade_package)
+    return _with_more(name, package, newer, "create" if new else "add", source, dry_run, as_json, wait)
 
+
+def _with_more(
+    name: str,
+    package: list[str],
+    newer: Newer,
+    verb: str,
+    source: bool,
+    dry_run: bool,
+    as_json: bool,
+    wait: float,
+) -> Result:
     def edited(text: str) -> str:
-        text = packages.with_packages(text, name, add=package)
+        text = packages.with_packages(text, name, add=package, new=verb == "create")
         return packages.with_sources(text, name, package) if source else text
 
-    newer = _newer(upgrade, upgrade_package)
-    summary = f"env add {name} {' '.join(package)}"
+    summary = f"env {verb} {name} {' '.join(package)}"
     return change_environment(as_json, edited, name, newer, summary=summary, dry_run=dry_run, wait=wait)
 
 

@@ -77,7 +77,7 @@ def export(
     _, site = site_of(as_json)
     locked, wanted = site.locks.get(name), site.config.envs.get(name)
     if locked is None or wanted is None:
-        raise NotFound(f"there is no environment {name!r}, or it was not solved yet", hint="'manylab env list'")
+        raise packages.unknown_environment(name, site.config.envs, "or it was not solved yet")
     request = next(one for one in site.asked if one.name == name)
     if lock:
         text = locked

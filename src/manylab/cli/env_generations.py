@@ -13,7 +13,6 @@ from manylab.apply import packages as apply_packages
 from manylab.apply.change import Outcome
 from manylab.apply.lock import exclusive
 from manylab.apply.site import config_text, look
-from manylab.base.errors import NotFound
 from manylab.cli.app import JsonOption, command
 from manylab.cli.context import make_context
 from manylab.cli.env_commands import DryRunOption, NameArgument, env_app, megabytes, site_of
@@ -35,7 +34,8 @@ def history(name: NameArgument, as_json: JsonOption = False) -> Result:
     folder = context.layout.env(name)
     found = record.generations(folder)
     if not found:
-        raise NotFound(f"there is no environment {name!r}, or it has not been built", hint="'manylab env list'")
+        known = [path.name for path in context.layout.envs.iterdir()] if context.layout.envs.exists() else []
+        raise apply_packages.unknown_environment(name, known, "or it has not been built")
     now = record.current(folder)
     processes = use.users([one.path for one in found])
     sizes = collect.own_sizes(context.layout.envs, found)
@@ -67,7 +67,7 @@ def history(name: NameArgument, as_json: JsonOption = False) -> Result:
 def rollback(
     name: NameArgument,
     number: Annotated[
-        int | None, typer.Argument(help="The generation to go back to; without it, the one before that in use.")
+        int | None, typer.Argument(help="The generation to go back to; without it, the one that was in use before.")
     ] = None,
     as_json: JsonOption = False,
     wait: WaitOption = LOCK_WAIT,
@@ -79,8 +79,7 @@ def rollback(
     before = apply_packages.lock_in_use(layout, name)
 
     def act(progress: Progress) -> Outcome:
-        wanted, site = apply_packages.going_back(layout, config_text(layout), name, number)
-        return apply_packages.switch(layout, site, f"env rollback {name} {wanted.number}", progress.say)
+        return apply_packages.roll_back(layout, config_text(layout), name, number, progress.say)
 
     outcome = changing(context, wait, act)
     built = apply_packages.environment(outcome.site, name)
@@ -132,7 +131,7 @@ def audit(
     _, site = site_of(as_json)
     found = {item.name: item for item in site.resources if isinstance(item, Environment) and name in (None, item.name)}
     if not found:
-        raise NotFound(f"there is no environment {name!r}, or it has not been solved", hint="'manylab env list'")
+        raise apply_packages.unknown_environment(str(name), site.locks, "or it has not been solved")
     where: dict[tuple[str, str], list[str]] = {}
     for env in found.values():
         for package, version in versions(env.lock, env.python_minor).items():

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from manylab.apply.packages import unknown_environment
 from manylab.base import names
 from manylab.base.errors import NotFound, Refused
 from manylab.cli.app import JsonOption, command
@@ -48,9 +49,10 @@ def list_(as_json: JsonOption = False) -> Result:
 
 
 def _find(name: str, as_json: bool) -> Offered:
-    found = [one for one in offered.everything(looking(as_json).layout, _home()) if one.name == name and one.path]
+    known = [one for one in offered.everything(looking(as_json).layout, _home()) if one.path]
+    found = [one for one in known if one.name == name]
     if not found:
-        raise NotFound(f"there is no environment {name!r} for you", hint="'manylab env list' shows them")
+        raise unknown_environment(name, [one.name for one in known])
     return found[0]
 
 

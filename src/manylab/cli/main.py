@@ -13,7 +13,7 @@ from manylab.cli.app import app
 GROUPS = {
     "site_commands": ("up", "plan", "apply", "history", "rollback"),
     "user_commands": ("user",),
-    "env_commands": ("env show", "env add", "env remove", "env build"),
+    "env_commands": ("env show", "env create", "env add", "env remove", "env build"),
     "env_people": ("env list", "env copy", "env shell"),
     "env_generations": ("env history", "env rollback", "env gc", "env audit"),
     "env_files": ("env import", "env export"),

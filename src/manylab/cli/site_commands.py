@@ -111,7 +111,7 @@ def history(as_json: JsonOption = False) -> Result:
 @command(app, "rollback", example="sudo manylab rollback 3")
 def rollback(
     number: Annotated[
-        int | None, typer.Argument(help="The generation to go back to; without it, the one before the current.")
+        int | None, typer.Argument(help="The generation to go back to; without it, the one that was in use before.")
     ] = None,
     as_json: JsonOption = False,
     wait: WaitOption = LOCK_WAIT,

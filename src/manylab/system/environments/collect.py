@@ -61,7 +61,7 @@ def unneeded(envs: Path, *, keep: int, needed: Collection[Path]) -> list[Generat
     found = []
     for environment in sorted(folder for folder in envs.glob("*") if folder.is_dir()):
         everything = record.generations(environment)
-        newest = {one.path for one in everything[len(everything) - keep :]}
+        newest = {one.path for one in everything[-keep:]}
         now = record.current(environment)
         found += [one for one in everything if one.path not in newest | set(needed) and one.digest != now]
     return found
