@@ -21,7 +21,18 @@ from manylab.base.layout import Layout, personal_layout, system_layout
 from manylab.config.load import parse
 from manylab.model import environments
 from manylab.model.facts import Facts, Python
-from manylab.model.resources import Account, Directory, Environment, File, Group, Link, Resource, Secret, Service
+from manylab.model.resources import (
+    Account,
+    Directory,
+    Environment,
+    File,
+    Group,
+    Kernels,
+    Link,
+    Resource,
+    Secret,
+    Service,
+)
 from manylab.model.site import build
 from manylab.plan import show
 from manylab.plan.diff import diff
@@ -113,6 +124,8 @@ def line_of(resource: Resource) -> str:
         more += ["npm"] if resource.npm else []
     elif isinstance(resource, Secret):
         more = [f"{path} 0600 {owner or '-'}:{group or '-'}" for path, owner, group, _ in resource.copies]
+    elif isinstance(resource, Kernels):
+        more = [f"{source.name}:{','.join(source.groups) or '-'}" for source in resource.sources]
     elif isinstance(resource, Service):
         more = [f"enabled={resource.enabled}", f"running={resource.running}", f"revision={resource.revision or '-'}"]
     return " ".join([resource.key, *more])

@@ -58,13 +58,13 @@ def settings(environ: Mapping[str, str], *, home: Path, prefix: Path) -> dict[st
             # The server's own Python is not for people's code.
             "ensure_native_kernel": False,
         },
-        # Files in a 0700 folder in place of five TCP ports that every other person of the machine could connect to.
-        "KernelManager": {"transport": transport(environ)},
         # Kernels of the site's environments are forked (`provisioner`); kernel.json says nothing of it, for nbconvert.
         "KernelProvisionerFactory": {"default_provisioner_name": "manylab"},
         "MappingKernelManager": {
             "default_kernel_name": environ.get("MANYLAB_DEFAULT_KERNEL", "python3"),
             "kernel_manager_class": "manylab.lab.kernels.SocketKernelManager",
+            # Where a kernel says that it can (CurveZMQ), others cannot read what it sends over TCP either.
+            "transport_encryption": "auto",
         },
         "ContentsManager": {"allow_hidden": False},
         # On a server, a trash folder is a full disk that cannot be emptied.

@@ -15,6 +15,7 @@ from jupyter_client.kernelspec import KernelSpec, KernelSpecManager, NoSuchKerne
 from jupyter_core.paths import jupyter_path  # type: ignore[import-not-found,unused-ignore]
 from traitlets import default
 
+from manylab.lab import origins
 from manylab.lab.endings import ExplainedKernelManager
 
 
@@ -70,11 +71,15 @@ def is_member(groups: Collection[str]) -> bool:
 
 
 class SocketKernelManager(ExplainedKernelManager):
-    """A kernel on unix sockets with names that are short enough.
+    """A kernel on unix sockets where it takes those, with names that are short enough.
 
     The path of a unix socket has at most 107 characters. Jupyter's own name (kernel-<36 characters>-ipc-1) leaves 27
     for the names of the person and the server together, and a kernel then fails to start with "path too long".
     """
+
+    @default("transport")  # type: ignore[untyped-decorator]
+    def _transport_of_the_spec(self) -> str:
+        return origins.transport(self.kernel_spec, os.environ)
 
     @default("ip")  # type: ignore[untyped-decorator]
     def _short_ip(self) -> str:

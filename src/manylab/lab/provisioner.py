@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any, Final
 
 from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
+from tornado.web import HTTPError
 
 from manylab import warm
-from manylab.lab import forked
+from manylab.lab import forked, origins
 from manylab.warm import process
 
 NAME: Final = "manylab"
@@ -46,6 +48,26 @@ def environment_of(resource_dir: str, jupyter_path: str) -> str | None:
 
 class SiteProvisioner(LocalProvisioner):  # type: ignore[misc]
     """jupyter_client's own, with another way to start. `process` is a ForkedKernel when the kernel is warm."""
+
+    async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
+        """As ever, but `python`, other programs without a folder and {prefix} are the spec's and not the server's.
+
+        Raises HTTPError with a sentence for the Lab when the program is not there.
+        """
+        ready: dict[str, Any] = await super().pre_launch(**kwargs)
+        spec, environ = self.kernel_spec, ready["env"]
+        prefix = origins.prefix_of(str(spec.resource_dir))
+        for place, word in enumerate(spec.argv):
+            if "{prefix}" in word and prefix is not None:
+                ready["cmd"][place] = ready["cmd"][place].replace(sys.prefix, str(prefix))
+        program = ready["cmd"][0] if "{" in spec.argv[0] else spec.argv[0]
+        found, path = await origins.find(program, prefix, os.environ)
+        if found is None:
+            raise HTTPError(500, f"The program of the kernel {spec.display_name!r} is not there: {program}")
+        ready["cmd"][0] = found
+        if path is not None and "PATH" not in spec.env:
+            environ["PATH"] = path
+        return ready
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
         """Start it. Raises what LocalProvisioner raises, when neither way works."""

@@ -17,7 +17,7 @@ from manylab.config.environments import Environment as Wanted
 from manylab.config.schema import Config
 from manylab.model import conda_lock
 from manylab.model.facts import Facts, Python
-from manylab.model.resources import CONDA, Asked, Copy, Environment, File, Link
+from manylab.model.resources import CONDA, Asked, Copy, Environment, File, KernelSource, Link
 
 # Raised when environments are built differently from the same lock, so that old ones are not taken for new ones.
 FORMAT = 5
@@ -181,12 +181,23 @@ def kernel_spec(environment: Environment, wanted: Wanted, layout: Layout) -> tup
                 "groups": [str(group) for group in wanted.groups],
             },
         },
-        "env": {"PATH": f"{environment.path}/bin:${{PATH}}"},
+        "env": kernel_variables(environment),
     }
     # Python's own comes with ipykernel.
     logo = str(wanted.logo) or f"{environment.path}/share/jupyter/kernels/python3/logo-svg.svg"
     picture = "logo-svg.svg" if logo.lower().endswith(".svg") else "logo-64x64.png"
     return File(folder / "kernel.json", json.dumps(spec, indent=1) + "\n"), Copy(folder / picture, logo)
+
+
+def kernel_variables(environment: Environment) -> dict[str, str]:
+    """The variables of an environment's kernels, as a kernel.json has them."""
+    return {"PATH": f"{environment.path}/bin:${{PATH}}"}
+
+
+def kernel_source(environment: Environment, wanted: Wanted) -> KernelSource:
+    """The environment as one that may have kernels of other languages."""
+    groups = tuple(str(group) for group in wanted.groups)
+    return KernelSource(environment.name, environment.path, groups, tuple(kernel_variables(environment).items()))
 
 
 # What the word "auto" stands for in `preload`: what takes longest of what most notebooks begin with.

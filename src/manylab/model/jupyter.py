@@ -9,7 +9,7 @@ from pathlib import Path
 from manylab.base.layout import Layout
 from manylab.config.schema import Config
 from manylab.model import environments, locked
-from manylab.model.resources import Directory, Environment, File, Link, Resource
+from manylab.model.resources import Directory, Environment, File, Kernels, Link, Resource
 
 SYSTEM_PATH = ("/usr/local/bin", "/usr/bin", "/bin")
 
@@ -54,6 +54,8 @@ def resources(config: Config, built: Sequence[Environment], layout: Layout) -> I
         yield Directory(spec.path.parent, 0o755)
         yield spec
         yield logo
+    sources = (environments.kernel_source(one, config.envs[one.name]) for one in default_first(config, built))
+    yield Kernels(layout.jupyter_data / "kernels", tuple(sources))
     yield Directory(layout.jupyter_labextensions, 0o755)
     yield from widgets(config, built, layout)
 
@@ -62,7 +64,7 @@ def widgets(config: Config, built: Sequence[Environment], layout: Layout) -> Ite
     """The Lab's half of the widgets that environments have. Of several environments the one for new notebooks comes
     first, then the order of the file: the Lab has one version of each.
     """
-    mine = sorted(user_environments(built), key=lambda environment: environment.name != config.env.default)
+    mine = default_first(config, built)
     found: dict[str, str] = {}
     for environment in mine:
         for package in WIDGETS.keys() & locked.versions(environment.lock, environment.python_minor).keys():
@@ -70,6 +72,11 @@ def widgets(config: Config, built: Sequence[Environment], layout: Layout) -> Ite
     for extension, name in sorted(found.items()):
         target = layout.env_current(name) / "share/jupyter/labextensions" / extension
         yield Link(layout.jupyter_labextensions / extension, str(target))
+
+
+def default_first(config: Config, built: Sequence[Environment]) -> list[Environment]:
+    """People's environments, that for new notebooks before the others."""
+    return sorted(user_environments(built), key=lambda environment: environment.name != config.env.default)
 
 
 def user_environments(built: Sequence[Environment]) -> tuple[Environment, ...]:

@@ -166,6 +166,34 @@ class Environment:
 
 
 @dataclass(frozen=True)
+class KernelSource:
+    """An environment whose packages may bring kernels of other languages. variables: of each kernel, before its own.
+
+    groups: who is offered the environment, and so its kernels; () for everybody.
+    """
+
+    name: str
+    path: Path
+    groups: tuple[str, ...]
+    variables: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """The kernels that packages of environments bring, each as a folder below `folder`. What they are is known when the
+    environments are there. differ: the names of those that are missing, differ, or are there for no reason.
+    """
+
+    folder: Path
+    sources: tuple[KernelSource, ...]
+    differ: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        return f"kernels of packages in {self.folder}"
+
+
+@dataclass(frozen=True)
 class Service:
     """A unit of systemd or a script of init.d.
 
@@ -182,4 +210,4 @@ class Service:
         return f"service {self.name}"
 
 
-Resource = Directory | File | Secret | Link | Group | Account | Environment | Service
+Resource = Directory | File | Secret | Link | Group | Account | Environment | Kernels | Service

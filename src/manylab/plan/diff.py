@@ -6,7 +6,19 @@ import difflib
 from dataclasses import dataclass
 
 from manylab.model.locked import versions
-from manylab.model.resources import Account, Copy, Directory, Environment, File, Group, Link, Resource, Secret, Service
+from manylab.model.resources import (
+    Account,
+    Copy,
+    Directory,
+    Environment,
+    File,
+    Group,
+    Kernels,
+    Link,
+    Resource,
+    Secret,
+    Service,
+)
 
 
 @dataclass(frozen=True)
@@ -56,6 +68,8 @@ def _differences(want: Resource, have: Resource) -> list[str]:
         ]
     if isinstance(want, Environment) and isinstance(have, Environment):
         return [f"is {have.digest or 'incomplete'}, should be {want.digest}"] if have.digest != want.digest else []
+    if isinstance(want, Kernels) and isinstance(have, Kernels):
+        return [f"{name} is not as its package has it" for name in have.differ]
     if isinstance(want, Service) and isinstance(have, Service):
         return [
             *_one("enabled", have.enabled, want.enabled),

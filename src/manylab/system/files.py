@@ -109,6 +109,13 @@ def write_file(path: Path, content: str, mode: int, owner: str = "", group: str 
 
     synced: it is on the disk when this returns; without it, when `sync_files` was called.
     """
+    write_bytes(path, content.encode("utf-8"), mode, owner, group, synced=synced)
+
+
+def write_bytes(
+    path: Path, content: bytes, mode: int, owner: str = "", group: str = "", *, synced: bool = True
+) -> None:
+    """`write_file` for what is no text."""
     uid, gid = _ids(owner, group)
     if not path.parent.exists():  # a bare Debian 13 has no /etc/init.d
         make_directory(Directory(path.parent))
@@ -121,7 +128,7 @@ def write_file(path: Path, content: str, mode: int, owner: str = "", group: str 
             descriptor = os.open(temporary, flags, 0o600, dir_fd=folder)
             try:
                 with os.fdopen(descriptor, "wb") as handle:
-                    handle.write(content.encode("utf-8"))
+                    handle.write(content)
                     handle.flush()
                     if (uid, gid) != (-1, -1):
                         os.fchown(handle.fileno(), uid, gid)

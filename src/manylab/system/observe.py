@@ -8,9 +8,21 @@ from pathlib import Path
 
 from manylab.base.layout import Layout
 from manylab.model.accounts import BUILD_ACCOUNT
-from manylab.model.resources import Account, Copy, Directory, Environment, File, Group, Link, Resource, Secret, Service
+from manylab.model.resources import (
+    Account,
+    Copy,
+    Directory,
+    Environment,
+    File,
+    Group,
+    Kernels,
+    Link,
+    Resource,
+    Secret,
+    Service,
+)
 from manylab.system import accounts, environments, files
-from manylab.system.environments import Say
+from manylab.system.environments import Say, kernels
 from manylab.system.services.base import ServiceManager
 
 
@@ -45,6 +57,8 @@ def observe(want: Resource, machine: Machine) -> Resource | None:
         return accounts.observe_account(want)
     if isinstance(want, Environment):
         return environments.observe_environment(want)
+    if isinstance(want, Kernels):
+        return kernels.observe(want)
     assert machine.services is not None
     return observe_service(want, machine.services)
 
@@ -81,6 +95,8 @@ def act(want: Resource, have: Resource | None, machine: Machine) -> None:
         accounts.make_account(want)
     elif isinstance(want, Environment):
         build(want, machine)
+    elif isinstance(want, Kernels):
+        kernels.write(want)
     else:
         assert machine.services is not None
         machine.services.converge(want)

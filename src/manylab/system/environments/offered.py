@@ -49,7 +49,8 @@ def shared(layout: Layout) -> Iterator[Offered]:
         spec = _spec(folder)
         said = spec.get("metadata", {}).get("manylab", {})
         groups = said.get("groups", [])
-        if spec and (not groups or any(_number(name) in mine for name in groups)):
+        # Not what a package of an environment brings besides (kernels.py).
+        if spec and "kernel" not in said and (not groups or any(_number(name) in mine for name in groups)):
             path = Path(spec["argv"][0]).parents[1]
             title, description = str(spec.get("display_name", "")), str(said.get("description", ""))
             name = str(said.get("environment", folder.name))
