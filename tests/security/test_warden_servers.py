@@ -63,7 +63,7 @@ def test_the_environment_is_made_from_nothing_but_settings_and_permitted_names(s
     assert env == {
         "HOME": str(site.home / "mlt-alice"), "USER": "mlt-alice", "LOGNAME": "mlt-alice", "SHELL": "/bin/sh",
         "PATH": "/opt/env/bin:/usr/bin:/bin", "JUPYTER_PATH": "/opt/share", "LANG": "de_DE.UTF-8",
-        "JUPYTERHUB_API_TOKEN": "t0ken", "JUPYTER_RUNTIME_DIR": f"{runtime}/jupyter",
+        "JUPYTERHUB_API_TOKEN": "t0ken",
         "MANYLAB_SOCKET": f"{runtime}/server.sock",
     }  # fmt: skip
 

@@ -8,11 +8,13 @@ import os
 from pathlib import Path
 
 import pytest
+from jupyter_core import paths
 
 from manylab.base.errors import ConfigError
 from manylab.base.layout import system_layout
 from manylab.config.environments import Environment as Wanted
 from manylab.config.load import parse
+from manylab.lab import own
 from manylab.lab.kernels import SiteKernelSpecs, groups_of, is_member
 from manylab.model import environments, jupyter
 from manylab.model.resources import Environment
@@ -63,7 +65,9 @@ def test_a_kernel_is_offered_to_members_of_its_groups_alone(tmp_path, monkeypatc
         folder.mkdir(parents=True)
         spec = {"argv": ["x"], "display_name": name, "language": "python", "metadata": {"manylab": {"groups": groups}}}
         (folder / "kernel.json").write_text(json.dumps(spec))
-    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    monkeypatch.setattr(paths, "os", os)  # put back afterwards
+    monkeypatch.setattr(own, "environ", {})
+    own.use({"JUPYTER_PATH": str(tmp_path)})
     specs = SiteKernelSpecs()
     assert {name for name in specs.get_all_specs() if name.startswith("manylab-")} == {"manylab-all", "manylab-ours"}
     assert specs.get_kernel_spec("manylab-ours").display_name == "ours"

@@ -34,7 +34,6 @@ def environ(folder: Path) -> dict[str, str]:
         "PATH": "/usr/bin:/bin",
         "SHELL": "/bin/sh",
         "MANYLAB_SOCKET": str(socket),
-        "JUPYTER_RUNTIME_DIR": str(folder / "jupyter"),
         "JUPYTERHUB_API_TOKEN": TOKEN,
         "JUPYTERHUB_API_URL": api,
         "JUPYTERHUB_ACTIVITY_URL": f"{api}/users/{NAME}/activity",

@@ -15,7 +15,7 @@ from jupyter_client.kernelspec import KernelSpec, KernelSpecManager, NoSuchKerne
 from jupyter_core.paths import jupyter_path  # type: ignore[import-not-found,unused-ignore]
 from traitlets import default
 
-from manylab.lab import origins
+from manylab.lab import origins, own
 from manylab.lab.endings import ExplainedKernelManager
 
 
@@ -45,7 +45,7 @@ class SiteKernelSpecs(KernelSpecManager):  # type: ignore[misc]
         return spec
 
     def _offered(self, folder: str) -> bool:
-        site = [Path(path, "kernels") for path in os.environ.get("JUPYTER_PATH", "").split(os.pathsep) if path]
+        site = [Path(path, "kernels") for path in own.environ.get("JUPYTER_PATH", "").split(os.pathsep) if path]
         if Path(folder).parent not in site:
             return True
         wanted = groups_of(Path(folder, "kernel.json"))
@@ -79,7 +79,7 @@ class SocketKernelManager(ExplainedKernelManager):
 
     @default("transport")  # type: ignore[untyped-decorator]
     def _transport_of_the_spec(self) -> str:
-        return origins.transport(self.kernel_spec, os.environ)
+        return origins.transport(self.kernel_spec, own.environ)
 
     @default("ip")  # type: ignore[untyped-decorator]
     def _short_ip(self) -> str:

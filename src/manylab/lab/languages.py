@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import os
 from collections.abc import Iterable, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any, Final
 import json5
 
 from manylab.base import languages
+from manylab.lab import own
 
 _DEFAULT: Final = "default"
 # Where JupyterLab keeps the language that its owner chose from the Settings menu.
@@ -53,7 +53,7 @@ def default(headers: Mapping[str, str]) -> str:
     asked = headers.get("Accept-Language", "")
     if asked:
         _last[0] = asked
-    return of_site(os.environ, asked, packs())
+    return of_site(own.environ, asked, packs())
 
 
 def of_site(environ: Mapping[str, str], accept_language: str, offered: Iterable[str]) -> str:
@@ -72,7 +72,7 @@ def of_sentences(headers: Mapping[str, str] | None = None, environ: Mapping[str,
     """Either "zh" or "en", for our own sentences in the Lab. headers: of the request that is answered, if there is one;
     else those of the last browser count.
     """
-    environ = os.environ if environ is None else environ
+    environ = own.environ if environ is None else environ
     chosen = _chosen(environ.get("JUPYTERLAB_SETTINGS_DIR"))
     asked = (headers or {}).get("Accept-Language") or _last[0]
     locale = chosen or of_site(environ, asked, _LANGUAGES_OF_SENTENCES)

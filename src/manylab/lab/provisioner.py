@@ -15,7 +15,7 @@ from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvision
 from tornado.web import HTTPError
 
 from manylab import warm
-from manylab.lab import forked, origins
+from manylab.lab import forked, origins, own
 from manylab.warm import process
 
 NAME: Final = "manylab"
@@ -71,7 +71,7 @@ class SiteProvisioner(LocalProvisioner):  # type: ignore[misc]
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
         """Start it. Raises what LocalProvisioner raises, when neither way works."""
-        name = environment_of(str(self.kernel_spec.resource_dir), os.environ.get("JUPYTER_PATH", ""))
+        name = environment_of(str(self.kernel_spec.resource_dir), own.environ.get("JUPYTER_PATH", ""))
         if name is None or _LAUNCHER[-1] not in cmd:
             return await super().launch_kernel(cmd, **kwargs)
         try:
@@ -85,7 +85,7 @@ class SiteProvisioner(LocalProvisioner):  # type: ignore[misc]
         return self.connection_info
 
     async def _warm(self, name: str, cmd: list[str], given: dict[str, Any]) -> forked.ForkedKernel:
-        folder = os.environ.get("MANYLAB_KERNELS")
+        folder = own.environ.get("MANYLAB_KERNELS")
         if not folder:
             raise forked.Cold("this server knows of no nurseries")
         streams = [given.get(stream) for stream in ("stdin", "stdout", "stderr")]

@@ -22,6 +22,7 @@ from manylab.lab import (
     config,
     folders,
     languages,
+    own,
     packed,
     provisioner,
     pulling,
@@ -37,13 +38,12 @@ def run(environ: Mapping[str, str]) -> NoReturn:
     """Serves until told to stop, then ends the process.
 
     environ: the whole environment of the server; it replaces this process's own, which in a nursery's child is somebody
-    else's. Needed in it: MANYLAB_SOCKET (where to listen), JUPYTER_RUNTIME_DIR, HOME, and what JupyterHub gives a
-    server (JUPYTERHUB_*). Used when there: SHELL, MANYLAB_DEFAULT_URL, MANYLAB_DEFAULT_KERNEL, JUPYTER_DATA_DIR,
-    JUPYTERLAB_SETTINGS_DIR, JUPYTERLAB_WORKSPACES_DIR. MANYLAB_READY_FD: a descriptor that is told `ready` once the
-    server listens; it is no business of what the server starts and is taken out of the environment.
+    else's. Needed in it: MANYLAB_SOCKET (where to listen), HOME, and what JupyterHub gives a server (JUPYTERHUB_*).
+    Used when there: SHELL, and what `own` and `config.settings` read. MANYLAB_READY_FD: a descriptor that is told when
+    the server listens.
     """
     ready = ready_descriptor(environ.get(wire.READY_VARIABLE, ""))
-    server = build({name: value for name, value in environ.items() if name != wire.READY_VARIABLE})
+    server = build(environ)
     if ready is not None:
         # Callbacks run in the order they were added, and the server has just added the one that makes it listen.
         server.io_loop.add_callback(wait_longer, server)
@@ -54,17 +54,17 @@ def run(environ: Mapping[str, str]) -> NoReturn:
 
 def build(environ: Mapping[str, str], **more: Mapping[str, Any]) -> ServerApp:
     """The server, ready to start, in a process that has become `environ`'s. more: further settings, class by class."""
-    process.environment(environ)
+    mine, theirs = own.separate(environ)
+    process.environment(theirs)
     # A nursery's child has one from before it had this environment.
     with contextlib.suppress(locale.Error):
         locale.setlocale(locale.LC_CTYPE, "")
     home = Path(environ["HOME"])
     os.chdir(home)
-    os.environ.update(
-        folders.prepare(environ, home, lambda line: print(f"[manylab] {line}", file=sys.stderr, flush=True))
-    )
+    found = folders.prepare(mine, home, lambda line: print(f"[manylab] {line}", file=sys.stderr, flush=True))
+    own.use({**mine, **found})
     remove_stale_socket(Path(environ["MANYLAB_SOCKET"]))
-    wanted = Config(config.settings(os.environ, home=home, prefix=Path(sys.prefix)))
+    wanted = Config(config.settings(own.environ, home=home, prefix=Path(sys.prefix)))
     wanted.merge(Config({name: dict(traits) for name, traits in more.items()}))
     provisioner.register()
     usage.use()
@@ -74,6 +74,7 @@ def build(environ: Mapping[str, str], **more: Mapping[str, Any]) -> ServerApp:
     # Like JupyterHubSingleUser.launch_instance, with a configuration object in place of a command line: what is given
     # here wins over every configuration file, and no secret or path is in argv.
     server = singleuser.SiteServer.initialize_server(argv=[], config=wanted)
+    own.forget_what_imports_set(theirs)
     pulling.guard()
     applications.guard()
     packed.use(server.web_app)

@@ -95,13 +95,14 @@ def variables(config: Config, layout: Layout) -> dict[str, str]:
     """Environment variables of every server, the same for everybody; nothing here is secret."""
     # People's settings of the Lab stay where Jupyter keeps them; its configuration does not: what somebody left there
     # years ago must not stop a server from starting (docs/decisions/0003).
-    return {
-        **{str(name): str(value) for name, value in config.servers.environment.items()},
-        # jupyterlab-git sets it in whatever imports it: in the nursery, that would not be in people's environment.
-        "GIT_PYTHON_REFRESH": "quiet",
-        "JUPYTER_CONFIG_DIR": str(layout.jupyter_config),
-        "JUPYTER_PATH": str(layout.jupyter_data),
+    own = {
+        "MANYLAB_JUPYTER_CONFIG_DIR": str(layout.jupyter_config),
+        "MANYLAB_JUPYTER_PATH": str(layout.jupyter_data),
         "MANYLAB_DEFAULT_KERNEL": environments.kernel_name(config.env.default),
         "MANYLAB_DEFAULT_URL": str(config.servers.default_url),
         "MANYLAB_LANGUAGE": str(config.site.language),
     }
+    # MANYLAB_...: the server's own, which nothing that it starts gets (lab.own). On root's sites Jupyter finds the
+    # kernels by itself (`services.machine_files`).
+    usual = {} if layout.system else {"JUPYTER_PATH": str(layout.jupyter_data)}
+    return {**usual, **{str(name): str(value) for name, value in config.servers.environment.items()}, **own}

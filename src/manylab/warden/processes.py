@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Final
 
 from manylab.base import procfs
+from manylab.warm import wire
 
 HUNG: Final = 0  # in the place of the moment it started: it cannot be looked at
-MARKER: Final = "MANYLAB_SERVER_ID"  # in the environment of a server and so of all it starts
+MARKER: Final = wire.SERVER_VARIABLE
 _NO_SESSION: Final = 0xFFFFFFFF  # the kernel's AUDIT_SID_UNSET
 
 

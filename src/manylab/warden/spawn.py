@@ -83,7 +83,6 @@ def plan(
         "LOGNAME": person.name,
         "SHELL": person.shell or "/bin/sh",
         "PATH": ":".join(settings.path),
-        "JUPYTER_RUNTIME_DIR": str(runtime / "jupyter"),
         "MANYLAB_SOCKET": str(runtime / "server.sock"),
         MARKER: marker,
     }

@@ -16,6 +16,8 @@ _CHUNK: Final = 64 * 1024
 # A server says READY, a line of its own, on the descriptor that this variable names, once one can connect to it.
 READY: Final = "ready"
 READY_VARIABLE: Final = "MANYLAB_READY_FD"
+# In the environment of a server and of all that it starts: by this the warden finds them, wherever they went.
+SERVER_VARIABLE: Final = "MANYLAB_SERVER_ID"
 ORDER: Final = 30.0  # seconds for a server's order: the warden writes down who this is before it says what to do
 
 
