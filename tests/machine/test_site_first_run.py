@@ -196,7 +196,7 @@ def test_an_ordinary_user_serves_themselves_alone_and_is_told_so(root_has_a_site
         site.configure(
             "[envs.default]\npackages = []\n", path="/home/carol/.config/manylab/manylab.toml", owner="carol"
         )
-        with site.up(user="carol", timeout=600) as up:
+        with site.up(user="carol", timeout=600, words=["--own"] if root_has_a_site else []) as up:
             up.wait_for_output("carol alone")
             with site.client("carol", PASSWORD) as carol:
                 carol.sign_in()

@@ -76,7 +76,19 @@ def test_uninstall_removes_all_it_made_and_install_brings_everything_back(machin
             alice.run("open('mine.txt', 'w').write('mine')")
             token = alice.api("POST", "users/alice/tokens", json={"note": "kept"}).json()["token"]
 
-        site.manylab("uninstall")
+        # Nobody to ask: what would go is said, and nothing goes.
+        asked = site.manylab("uninstall", "--purge", check=False)
+        assert asked.returncode == 1 and "manylab uninstall --purge --yes" in asked.stderr, asked
+        for said in ("/opt/manylab  ", "/etc/manylab  ", "account manylab", "group manylab with its members (alice)"):
+            assert said in asked.stderr
+        assert site.answers()
+        with machine.popen(["/srv/manylab/manylab", "uninstall"], tty=True, cwd="/") as terminal:
+            terminal.wait_for_output("Delete it?", timeout=60)
+            terminal.send("n\n")
+            assert terminal.wait(30) == 1 and "nothing was deleted" in terminal.output()
+        assert site.answers()
+
+        site.manylab("uninstall", "--yes")
         site.wait_until_nothing_is_left()
         left = changed(before, tree(machine, *EVERYWHERE))
         made = {path for path, (was, now) in left.items() if now and not was}
@@ -110,7 +122,9 @@ def test_uninstall_removes_all_it_made_and_install_brings_everything_back(machin
         site.wait_until_nothing_is_left()
     assert not_allowed(before, wait_for_systemd(machine)) == {}
     assert not machine.exists("/opt/manylab") and not machine.exists("/var/log/manylab")
-    assert not re.search("^manylab", machine.read("/etc/group"), re.MULTILINE)
+    # Who may sign in is the administrators' choice, and their files may belong to the group.
+    assert re.findall("^manylab.*", machine.read("/etc/group"), re.MULTILINE)[0].endswith(":alice")
+    assert len(re.findall("^manylab", machine.read("/etc/group"), re.MULTILINE)) == 1
     assert machine.run(["id", "-un", "alice"]).stdout == "alice\n"
     assert machine.read("/home/alice/mine.txt") == "mine"
     assert "manylab" not in machine.run(["systemctl", "list-units", "--all", "--no-legend", "manylab*"]).stdout

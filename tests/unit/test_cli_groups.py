@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from manylab.cli import main
+from manylab.cli import main, reference
 from manylab.cli.app import app
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -34,6 +34,19 @@ def test_every_command_is_in_the_table_under_the_module_that_has_it():
     assert table == found
 
 
+# What changes nothing of a site, and need not say which one it is about.
+LOOKS = {
+    *("plan", "history", "status", "doctor", "logs", "top", "bench", "test", "user list"),
+    *("env list", "env show", "env history", "env audit", "env export", "env bundle", "env copy", "env shell"),
+    *("config show", "config get", "config check", "config schema"),
+}
+
+
+def test_what_changes_a_site_says_which():
+    silent = {entry.name for entry in reference.entries() if not vars(entry.parser.callback).get("changes")}
+    assert silent == LOOKS
+
+
 def test_an_apply_does_not_load_the_bench_and_the_doctor():
     loaded = loaded_after("apply", "--json")
     assert "site_commands" in loaded
@@ -43,3 +56,17 @@ def test_an_apply_does_not_load_the_bench_and_the_doctor():
 @pytest.mark.parametrize("words", [(), ("--help",), ("aply",), ("env",), ("env", "--help"), ("env", "ad", "default")])
 def test_help_and_what_is_mistyped_know_all_commands(words):
     assert set(main.GROUPS) <= loaded_after(*words)
+
+
+@pytest.mark.parametrize(
+    ("typed", "read"),
+    [
+        ("status", "status"),
+        ("up --own -v", "--own up -v"),
+        ("--own config get http.port", "--own config get http.port"),
+        ("env shell course -- pytest --own", "env shell course -- pytest --own"),
+        ("env shell course --own -- pytest", "--own env shell course -- pytest"),
+    ],
+)
+def test_own_may_stand_anywhere(typed, read):
+    assert main.own_first(typed.split()) == read.split()

@@ -7,8 +7,10 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+from typer.testing import CliRunner
 
-from manylab.cli import reference
+from manylab.cli import completion, completion_table, reference
+from manylab.cli.app import app
 
 CHECKOUT = Path(__file__).parents[2]
 READMES = ("README.md", "README.zh-CN.md")
@@ -55,6 +57,11 @@ def test_the_page_of_commands_is_up_to_date():
     assert written == reference.page(), "run: PYTHONPATH=src python -m manylab.cli.reference"
 
 
+def test_what_completion_offers_is_up_to_date():
+    written = completion.TABLE.read_text(encoding="utf-8")
+    assert written == completion_table.text(), "run: PYTHONPATH=src python -m manylab.cli.reference"
+
+
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
 def test_a_command_says_what_it_does_and_shows_an_example(entry):
     assert entry.description.endswith((".", "?"))
@@ -65,6 +72,12 @@ def test_a_command_says_what_it_does_and_shows_an_example(entry):
 def test_an_option_says_what_it_is_for(entry):
     for param in entry.parser.params:
         assert getattr(param, "help", None) or param.name == "help", f"manylab {entry.name}: {param.name}"
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+def test_help_says_nothing_of_types_behind_options_that_take_nothing(entry):
+    said = CliRunner().invoke(app, [*entry.words, "--help"])
+    assert said.exit_code == 0 and "<bool>" not in said.output
 
 
 @pytest.mark.parametrize("readme", READMES)

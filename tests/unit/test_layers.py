@@ -11,7 +11,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[2] / "src" / "manylab"
 LAYERS = (
-    *("base", "config", "model", "plan", "system", "apply", "supervise", "warm"),
+    *("base", "config", "model", "plan", "system", "apply", "warm", "supervise"),
     *("warden", "hub", "lab", "scale", "console", "cli"),
 )
 PURE = ("base", "config", "model", "plan")

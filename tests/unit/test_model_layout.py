@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import pytest
 
+from manylab.base import layout as layouts
 from manylab.base.errors import BadName
-from manylab.base.layout import Layout, find_layout, personal_layout, system_layout
+from manylab.base.layout import Layout, personal_layout, system_layout
 
 HOME = Path("/home/carol")
+# On a machine where root has no site.
+find_layout = functools.partial(layouts.find_layout, exists=lambda _: False)
 PATHS = sorted(name for name, value in vars(Layout).items() if isinstance(value, property))
 FOLDERS = ("config", "program", "state", "run", "logs")
 OF_THE_MACHINE = {
@@ -61,6 +65,13 @@ def test_manylab_root_may_be_relative_and_empty_is_as_good_as_not_set(tmp_path, 
     monkeypatch.chdir(tmp_path)
     assert find_layout(uid=0, home=HOME, environ={"MANYLAB_ROOT": "here"}).root == tmp_path / "here"
     assert find_layout(uid=0, home=HOME, environ={"MANYLAB_ROOT": ""}) == system_layout()
+
+
+def test_where_root_has_a_site_that_is_meant_unless_one_s_own_is_asked_for():
+    find = functools.partial(layouts.find_layout, home=HOME, exists=lambda layout: layout.system)
+    assert find(uid=1000, environ={}) == find(uid=0, environ={}) == system_layout()
+    assert find(uid=1000, environ={"MANYLAB_SITE": "own"}) == personal_layout(HOME)
+    assert find(uid=1000, environ={"MANYLAB_ROOT": "/srv/test"}) == system_layout(Path("/srv/test"))
 
 
 def test_no_two_things_are_in_one_place():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from manylab.apply import generations, made
@@ -33,11 +34,33 @@ _UNITS = (
 )
 
 
+@dataclass(frozen=True)
+class Planned:
+    """What an uninstall deletes, paths and "account NAME", "group NAME"; and what stays, in words."""
+
+    deleted: tuple[str, ...]
+    kept: tuple[str, ...]
+
+
+def plan(layout: Layout, *, purge: bool) -> Planned:
+    """What `uninstall` would do now."""
+    paths = [str(path) for path in _paths(layout, purge=purge) if path.is_symlink() or path.exists()]
+    kept = [] if purge else [f"{layout.config} and {layout.state}: configuration, database (--purge deletes them)"]
+    if not layout.system:
+        return Planned(tuple(paths), (*kept, "your other files"))
+    keys = _keys(layout, purge=purge)
+    for name in sorted(key.partition(" ")[2] for key in made.read(layout) if key.startswith("group ")):
+        if f"group {name}" not in keys and accounts.group_exists(name):
+            members = ", ".join(accounts.members(name)) or "nobody"
+            kept.append(f"the group {name} with its members ({members})")
+    return Planned((*paths, *keys), (*kept, "people's accounts and their homes"))
+
+
 def uninstall(layout: Layout, *, purge: bool, wait: float, say: Say) -> list[str]:
     """Stop the site and remove it; returns the paths and accounts that were removed.
 
     Kept without `purge`: the configuration, the state (database, generations, locks) and the site's group. Never
-    touched: homes, people's accounts, and what was there before manylab.
+    touched: homes, people's accounts, their membership of the site's group, and what was there before manylab.
 
     Raises NeedsRoot, and AlreadyRunning while somebody serves the site in a terminal.
     """
@@ -64,7 +87,7 @@ def _uninstall(layout: Layout, *, purge: bool, say: Say) -> list[str]:
         for name in ("manylab", *(unit.removesuffix(".service") for unit in _UNITS[1:4] if service == "systemd")):
             manager.disable(name)
     removed = []
-    keys = made.read(layout)
+    keys = _keys(layout, purge=purge) if layout.system else []
     for path in _paths(layout, purge=purge):
         if path.is_symlink() or path.exists():
             say(f"remove {path}")
@@ -77,9 +100,7 @@ def _uninstall(layout: Layout, *, purge: bool, say: Say) -> list[str]:
         manager.daemon_reload()
     if layout.system:
         _forget_wsl_boot(layout.root / "etc/wsl.conf")
-        # The site's group says who may sign in: like the configuration, it is for good only with --purge.
-        own = {*(f"account {name}" for name in OWN_ACCOUNTS), *(f"group {name}" for name in OWN_GROUPS)}
-        removed += _remove_accounts([key for key in keys if purge or key in own], say)
+        removed += _remove_accounts(keys, say)
         if layout.hub_state.is_dir():
             # The hub's number may be given to another account; `install` hands the folder to the hub again.
             make_directory(Directory(layout.hub_state, 0o700, "root", "root", contents=True))
@@ -108,6 +129,18 @@ def _paths(layout: Layout, *, purge: bool) -> list[Path]:
     # Secrets and rendered files are made again by the next apply; the record of the installation would be a lie.
     kept_apart = [layout.rendered, layout.proxy_state, layout.installed_json]
     return [*outside, layout.program, layout.logs, *(inside if purge else kept_apart)]
+
+
+def _keys(layout: Layout, *, purge: bool) -> list[str]:
+    """Accounts and groups that go. The site's group says who may sign in: it stays while anybody is in it."""
+    own = {*(f"account {name}" for name in OWN_ACCOUNTS), *(f"group {name}" for name in OWN_GROUPS)}
+    found = []
+    for key in sorted(made.read(layout)):
+        kind, _, name = key.partition(" ")
+        there = accounts.group_exists(name) if kind == "group" else accounts.find_person(name) is not None
+        if there and (key in own or (purge and kind == "group" and not accounts.members(name))):
+            found.append(key)
+    return found
 
 
 def _forget_wsl_boot(path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -257,12 +257,22 @@ def personal_layout(home: Path, runtime_dir: Path | None = None, root: Path | No
     )
 
 
-def find_layout(*, uid: int, home: Path, environ: Mapping[str, str]) -> Layout:
-    """The layout that a command started by this user with this environment is about."""
+# Which site a command is about, where both are there: OWN is the caller's.
+SITE = "MANYLAB_SITE"
+OWN = "own"
+
+
+def find_layout(*, uid: int, home: Path, environ: Mapping[str, str], exists: Callable[[Layout], bool]) -> Layout:
+    """The layout that a command started by this user with this environment is about.
+
+    exists: whether there is a site. Root's site comes before one's own, unless that is asked for by MANYLAB_SITE=own:
+    what somebody types about "the site" means the one that everybody uses.
+    """
     override = environ.get("MANYLAB_ROOT")
     root = Path(override).absolute() if override else None
-    if uid == 0:
-        return system_layout(root or Path("/"))
+    machine = system_layout(root or Path("/"))
+    if uid == 0 or (environ.get(SITE) != OWN and exists(machine)):
+        return machine
     runtime = environ.get("XDG_RUNTIME_DIR")
     return personal_layout(home, Path(runtime) if runtime else None, root)
 

@@ -13,7 +13,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
 
 _T = TypeVar("_T")
 
@@ -100,7 +100,7 @@ def uids(pid: int) -> list[int]:
     return [int(number) for number in status(pid).get("Uid", "").split()]
 
 
-def status(pid: int) -> dict[str, str]:
+def status(pid: int | Literal["self"]) -> dict[str, str]:
     """/proc/PID/status, empty when it is gone. Never waits."""
     try:
         text = Path(f"/proc/{pid}/status").read_text(errors="replace")

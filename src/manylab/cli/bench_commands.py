@@ -72,7 +72,7 @@ def bench(
     For numbers that mean something nothing else should be running.
     """
     context = make_context(as_json)
-    context.need_root("a bench makes accounts and")
+    context.need_root("a bench, which makes accounts of the machine,")
     if only and Case.alive in only and not alive:
         raise typer.BadParameter("--only alive needs --alive NUMBER")
     wanted = Wanted(

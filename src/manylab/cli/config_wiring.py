@@ -9,14 +9,13 @@ import typer
 
 from manylab.apply.lock import exclusive
 from manylab.cli import config_commands
-from manylab.cli.app import JsonOption, app, command
+from manylab.cli.app import JsonOption, command, group
 from manylab.cli.context import Context, make_context
 from manylab.cli.result import Progress, Result
 from manylab.model.resources import Directory
 from manylab.system.files import make_directory, write_file
 
-config_app = typer.Typer(no_args_is_help=True, help="Look at and change manylab.toml. Comments in it are kept.")
-app.add_typer(config_app, name="config")
+config_app = group("config", "Look at and change manylab.toml. Comments in it are kept.")
 
 KeyArgument = Annotated[
     str,
@@ -29,7 +28,7 @@ KeyArgument = Annotated[
 def _context(as_json: bool) -> Context:
     context = make_context(as_json)
     if context.layout.system:
-        context.need_root("this reads manylab.toml, which may hold passwords: it")
+        context.need_root("reading and changing its settings, which may be passwords,")
     return context
 
 
@@ -50,7 +49,7 @@ def get(key: KeyArgument, as_json: JsonOption = False) -> Result:
     return config_commands.get(_context(as_json).layout.config_file, key)
 
 
-@command(config_app, "set", example="sudo manylab config set http.port 8080")
+@command(config_app, "set", example="sudo manylab config set http.port 8080", changes=True)
 def set_(
     key: KeyArgument,
     value: Annotated[
@@ -68,7 +67,7 @@ def set_(
         return config_commands.set_(context.layout.config_file, key, value, _write)
 
 
-@command(config_app, "unset", example="sudo manylab config unset http.port")
+@command(config_app, "unset", example="sudo manylab config unset http.port", changes=True)
 def unset(key: KeyArgument, as_json: JsonOption = False) -> Result:
     """Let one setting have its default again."""
     context = _context(as_json)

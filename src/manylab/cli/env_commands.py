@@ -12,7 +12,7 @@ from manylab.apply.change import Outcome
 from manylab.apply.lock import exclusive
 from manylab.apply.packages import Newer
 from manylab.apply.site import Site, config_text, look
-from manylab.cli.app import JsonOption, app, command
+from manylab.cli.app import JsonOption, command, group
 from manylab.cli.context import Context, make_context
 from manylab.cli.result import Progress, Result
 from manylab.cli.site_commands import LOCK_WAIT, WaitOption, changing, outcome_result
@@ -23,8 +23,7 @@ from manylab.model.resources import Environment
 from manylab.plan.packages import Moved, in_words
 from manylab.system.environments import record
 
-env_app = typer.Typer(no_args_is_help=True, help="Environments: the Python and the packages that people's kernels use.")
-app.add_typer(env_app, name="env")
+env_app = group("env", "Environments: the Python and the packages that people's kernels use.")
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The environment.")]
 PackagesArgument = Annotated[
@@ -44,7 +43,7 @@ def site_of(as_json: bool) -> tuple[Context, Site]:
     """What every command about environments starts from."""
     context = make_context(as_json)
     if context.layout.system:
-        context.need_root("this")
+        context.need_root()
     return context, look(context.layout)
 
 
@@ -130,7 +129,7 @@ def change_environment(
     context = make_context(as_json)
     layout = context.layout
     if layout.system:
-        context.need_root("this")
+        context.need_root()
     text = edited(config_text(layout))
     if dry_run:
         # Alone, too: solving uses the caches, and what fails tidies them up.
@@ -190,7 +189,7 @@ def _newer(upgrade: bool, upgrade_package: list[str] | None) -> Newer:
     return Newer(upgrade, tuple(package_name(package) for package in upgrade_package or ()))
 
 
-@command(env_app, "create", example="sudo manylab env create physics scientific qutip")
+@command(env_app, "create", example="sudo manylab env create physics scientific qutip", changes=True)
 def create(
     name: NameArgument,
     package: PackagesArgument,
@@ -203,7 +202,7 @@ def create(
     return _with_more(name, package, Newer(), "create", source, dry_run, as_json, wait)
 
 
-@command(env_app, "add", example="sudo manylab env add default polars")
+@command(env_app, "add", example="sudo manylab env add default polars", changes=True)
 def add(
     name: NameArgument,
     package: PackagesArgument,
@@ -238,7 +237,7 @@ def _with_more(
     return change_environment(as_json, edited, name, newer, summary=summary, dry_run=dry_run, wait=wait)
 
 
-@command(env_app, "remove", example="sudo manylab env remove default polars")
+@command(env_app, "remove", example="sudo manylab env remove default polars", changes=True)
 def remove(
     name: NameArgument,
     package: PackagesArgument,
@@ -255,7 +254,7 @@ def remove(
     return change_environment(as_json, edited, name, summary=summary, dry_run=dry_run, wait=wait)
 
 
-@command(env_app, "build", example="sudo manylab env build default --upgrade")
+@command(env_app, "build", example="sudo manylab env build default --upgrade", changes=True)
 def build(
     name: NameArgument,
     upgrade: UpgradeOption = False,

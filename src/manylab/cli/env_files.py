@@ -26,7 +26,7 @@ LockOption = Annotated[bool, typer.Option("--lock", help="The lock itself, with 
 OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="A file to write instead of printing.")]
 
 
-@command(env_app, "import", example="sudo manylab env import environment.yml --name course")
+@command(env_app, "import", example="sudo manylab env import environment.yml --name course", changes=True)
 def import_(
     file: FileArgument,
     name: NameOption = "",

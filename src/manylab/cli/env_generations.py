@@ -63,7 +63,7 @@ def history(name: NameArgument, as_json: JsonOption = False) -> Result:
     return Result({"name": name, "generations": rows}, "\n".join(lines))
 
 
-@command(env_app, "rollback", example="sudo manylab env rollback default")
+@command(env_app, "rollback", example="sudo manylab env rollback default", changes=True)
 def rollback(
     name: NameArgument,
     number: Annotated[
@@ -93,12 +93,12 @@ def rollback(
     return Result({**data, "packages": [dataclasses.asdict(one) for one in moved]}, "\n".join(lines))
 
 
-@command(env_app, "gc", example="sudo manylab env gc --dry-run")
+@command(env_app, "gc", example="sudo manylab env gc --dry-run", changes=True)
 def gc(dry_run: DryRunOption = False, as_json: JsonOption = False, wait: WaitOption = LOCK_WAIT) -> Result:
     """Remove generations that nobody uses and no rollback needs (env.keep), and downloads that none has any more."""
     context = make_context(as_json)
     if context.layout.system:
-        context.need_root("this")
+        context.need_root()
     with Progress() as progress, exclusive(context.layout.apply_lock, wait=wait, say=progress.say):
         removed, cache = garbage.collect(look(context.layout), progress.say, dry_run=dry_run)
     total = sum(one.size for one in removed) + cache

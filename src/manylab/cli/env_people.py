@@ -14,8 +14,8 @@ from manylab.apply.packages import unknown_environment
 from manylab.base import names
 from manylab.base.errors import NotFound, Refused
 from manylab.cli.app import JsonOption, command
+from manylab.cli.context import make_context
 from manylab.cli.env_commands import NameArgument, env_app, site_rows
-from manylab.cli.look_commands import looking
 from manylab.cli.result import Progress, Result
 from manylab.system.environments import copying, offered
 from manylab.system.environments.offered import Offered
@@ -36,7 +36,7 @@ def list_(as_json: JsonOption = False) -> Result:
     """List environments: for root all of the site's, manylab's own included, with the generation that each uses; for
     anybody else those that they can use, shared and their own.
     """
-    context = looking(as_json)
+    context = make_context(as_json)
     if context.root or not context.layout.system:
         return site_rows(as_json)
     found = offered.everything(context.layout, _home())
@@ -49,7 +49,7 @@ def list_(as_json: JsonOption = False) -> Result:
 
 
 def _find(name: str, as_json: bool) -> Offered:
-    known = [one for one in offered.everything(looking(as_json).layout, _home()) if one.path]
+    known = [one for one in offered.everything(make_context(as_json).layout, _home()) if one.path]
     found = [one for one in known if one.name == name]
     if not found:
         raise unknown_environment(name, [one.name for one in known])

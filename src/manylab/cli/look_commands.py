@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import re
@@ -16,10 +15,9 @@ from typing import Annotated
 import typer
 
 from manylab.base import names
-from manylab.base.errors import NeedsRoot, NotFound, NotInstalled
-from manylab.base.layout import Layout, system_layout
+from manylab.base.errors import NotFound, NotInstalled
 from manylab.cli.app import JsonOption, app, command
-from manylab.cli.context import Context, make_context
+from manylab.cli.context import exists, make_context, shown
 from manylab.cli.doctor import report
 from manylab.cli.doctor.checks import ALL
 from manylab.cli.doctor.scene import make_scene
@@ -36,25 +34,10 @@ _PARTS = ("hub", "proxy", "warden", "servers")
 _NOBODY = "There is no site on this machine yet: sudo ./manylab up builds one and serves it."
 
 
-def looking(as_json: bool) -> Context:
-    """What a command that only looks is about: somebody without a site of their own means the machine's."""
-    context = make_context(as_json)
-    if context.root or exists(context.layout):
-        return context
-    override = os.environ.get("MANYLAB_ROOT")
-    machine = system_layout(Path(override).absolute() if override else Path("/"))
-    return dataclasses.replace(context, layout=machine) if exists(machine) else context
-
-
-def exists(layout: Layout) -> bool:
-    """Whether anything was ever applied there."""
-    return layout.rendered.is_dir()
-
-
 @command(app, "status", example="sudo manylab status")
 def status(as_json: JsonOption = False) -> Result:
     """Show what runs, who is signed in, and which versions. Exit status: 0 running, 1 dead, 3 stopped, 4 not known."""
-    context = looking(as_json)
+    context = make_context(as_json)
     if not exists(context.layout):
         return Result({"state": "stopped", "code": STOPPED, "site": False}, _NOBODY, STOPPED)
     data, code = site_status.observe(make_scene(context.layout))
@@ -63,6 +46,8 @@ def status(as_json: JsonOption = False) -> Result:
         text += (
             f"\nStart it with: {'sudo ' if context.layout.system else ''}manylab {'start' if data['service'] else 'up'}"
         )
+    if context.own is not None:
+        text += f"\nYou have a site of your own as well ({shown(context.own.config_file)}): manylab --own status"
     return Result(data, text, code)
 
 
@@ -75,7 +60,7 @@ def doctor(
     as_json: JsonOption = False,
 ) -> Result:
     """Look for what is wrong, say why it matters and which command mends it. Exit status: 1 when there is a problem."""
-    context = looking(as_json)
+    context = make_context(as_json)
     scene = make_scene(context.layout)
     examined: list[Examined]
     if only:
@@ -108,11 +93,11 @@ def logs(
     json_lines: Annotated[bool, typer.Option("--json", help="Print one JSON value for each line.")] = False,
 ) -> Result:
     """Show what the hub, the proxy, the warden and people's servers have logged."""
-    context = looking(False)
+    context = make_context(False)
     if not exists(context.layout):
         raise NotInstalled("there is no site on this machine yet", hint="sudo ./manylab up builds one and serves it")
     if context.layout.system:
-        _need_root(context)
+        context.need_root("reading its logs")
     if what and what not in _PARTS:
         names.account(what)
     try:
@@ -124,11 +109,6 @@ def logs(
     except BrokenPipeError:  # `manylab logs | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return Result()
-
-
-def _need_root(context: Context) -> None:
-    if not context.root:
-        raise NeedsRoot("only root may read the logs of this site", hint="run it again with sudo in front")
 
 
 def _files(folder: Path, what: str, lines: int, *, following: bool, as_json: bool) -> None:

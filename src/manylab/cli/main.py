@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
-from manylab.cli.app import app
+from manylab.cli import completion
+from manylab.cli.context import find_site
 
 # Importing a group's module registers its commands. By the first words of these: importing all of them takes longer
 # than an `apply` that has nothing to do.
@@ -37,6 +39,16 @@ def load(words: Sequence[str] = ()) -> None:
 
 def main() -> int:
     """Run the command line of this process. Returns the exit status (or ends the process with it)."""
-    load(sys.argv[1:])
-    app(prog_name="manylab")
+    if os.environ.get(completion.VARIABLE, "").startswith("complete_"):
+        return completion.main(os.environ, find_site(os.environ))
+    words = own_first(sys.argv[1:])
+    load([word for word in words if word != "--own"])
+    importlib.import_module("manylab.cli.app").app(words, prog_name="manylab")
     return 0
+
+
+def own_first(words: Sequence[str]) -> list[str]:
+    """`--own` belongs to the program, and may stand anywhere before `--`."""
+    mine = list(words[: words.index("--")] if "--" in words else words)
+    rest = [word for word in mine if word != "--own"]
+    return ["--own"] * (rest != mine) + rest + list(words[len(mine) :])

@@ -1,8 +1,9 @@
-"""Writes docs/reference/commands.md from the parser itself: `python -m manylab.cli.reference [folder]`."""
+"""Writes docs/reference/commands.md and completion.json from the parser: `python -m manylab.cli.reference [folder]`."""
 
 from __future__ import annotations
 
 import enum
+import importlib
 import inspect
 import re
 import sys
@@ -75,8 +76,8 @@ def page() -> str:
     found = entries()
     lines = ["", "| command | what it does |", "|---|---|"]
     for item in found:
-        first = re.split(r"(?<=[.:])\s", item.description)[0].rstrip(":.")
-        lines.append(f"| [`manylab {item.name}`](#{_anchor(item)}) | {_cell(first)} |")
+        first = _cell(first_sentence(item.description))
+        lines.append(f"| [`manylab {item.name}`](#{_anchor(item)}) | {first} |")
     return _TOP + "\n".join(lines) + "\n" + "".join(_section(item) for item in found)
 
 
@@ -84,6 +85,11 @@ def write(folder: Path) -> None:
     """Write the page into this folder."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "commands.md").write_text(page(), encoding="utf-8")
+
+
+def first_sentence(text: str) -> str:
+    """How a text begins, without its full stop."""
+    return re.split(r"(?<=[.:])\s", _plain(text))[0].rstrip(":.")
 
 
 def _below(words: tuple[str, ...], parser: Any) -> Iterator[Entry]:
@@ -160,3 +166,4 @@ def _anchor(item: Entry) -> str:
 
 if __name__ == "__main__":
     write(Path(sys.argv[1] if len(sys.argv) > 1 else "docs/reference"))
+    importlib.import_module("manylab.cli.completion_table").write()  # which imports this module

@@ -10,10 +10,12 @@ import typer
 
 from manylab.apply import change, health, remove
 from manylab.apply.change import Outcome
+from manylab.apply.packages import shown_size
 from manylab.apply.site import look
 from manylab.base import names
 from manylab.base.errors import NotInstalled, Refused
 from manylab.cli.app import JsonOption, app, command
+from manylab.cli.confirm import confirm
 from manylab.cli.context import Context, make_context
 from manylab.cli.result import Progress, Result
 from manylab.cli.site_commands import LOCK_WAIT, BundleOption, WaitOption, changing, refuse_second, take_bundle
@@ -21,6 +23,7 @@ from manylab.model import scripts
 from manylab.model.hub import address
 from manylab.model.resources import Directory
 from manylab.system import accounts, ports, servers
+from manylab.system.environments.share import size
 from manylab.system.facts import read_installed
 from manylab.system.files import make_directory, write_file
 from manylab.system.services.base import ServiceManager
@@ -32,7 +35,8 @@ WSL_CONF = Path("/etc/wsl.conf")
 def _root(as_json: bool) -> Context:
     context = make_context(as_json)
     if not context.layout.system:
-        raise Refused("only root can do that", hint="run it again with sudo in front")
+        raise Refused("a site of one's own is no service of the machine", hint="manylab up serves it; or use sudo")
+    context.need_root()
     return context
 
 
@@ -54,7 +58,7 @@ def _remember(context: Context, **said: str) -> None:
     )
 
 
-@command(app, "install", example="sudo manylab install --operator jinzhongxu")
+@command(app, "install", example="sudo manylab install --operator jinzhongxu", changes=True)
 def install(
     operator: Annotated[
         str,
@@ -137,7 +141,7 @@ def _wsl(wanted: bool) -> str:
     return "It starts with Windows: /etc/wsl.conf runs 'service manylab start' at boot."
 
 
-@command(app, "uninstall", example="sudo manylab uninstall --purge")
+@command(app, "uninstall", example="sudo manylab uninstall --purge", changes=True)
 def uninstall(
     purge: Annotated[
         bool,
@@ -149,19 +153,22 @@ def uninstall(
 ) -> Result:
     """Stop everything and remove what manylab made, and only that. Homes and people's accounts are never touched."""
     context = make_context(as_json)
-    if purge and not yes:
-        typer.confirm(f"Remove {context.layout.config} and {context.layout.state} for ever?", abort=True)
+    if context.layout.system:
+        context.need_root("removing it")
+    planned = remove.plan(context.layout, purge=purge)
+    confirm([_sized(one) for one in planned.deleted], planned.kept, yes=yes)
     with Progress() as progress:
         removed = remove.uninstall(context.layout, purge=purge, wait=wait, say=progress.say)
-    kept = (
-        ""
-        if purge
-        else f"\nConfiguration and state stay: {context.layout.config}, {context.layout.state} (--purge removes them)."
-    )
-    return Result({"removed": removed, "purged": purge}, f"Removed {len(removed)} things." + kept)
+    lines = [f"Removed: {len(removed)} files, folders and accounts.", *(f"This stays: {one}" for one in planned.kept)]
+    return Result({"removed": removed, "kept": list(planned.kept), "purged": purge}, "\n".join(lines))
 
 
-@command(app, "start", example="sudo manylab start")
+def _sized(what: str) -> str:
+    path = Path(what)
+    return f"{what}  {shown_size(size(path))}" if path.is_absolute() and not path.is_symlink() else what
+
+
+@command(app, "start", example="sudo manylab start", changes=True)
 def start(as_json: JsonOption = False) -> Result:
     """Start the service."""
     context = _root(as_json)
@@ -175,7 +182,7 @@ def start(as_json: JsonOption = False) -> Result:
     return Result({"started": True, "url": address(config)}, f"Running at {address(config)}")
 
 
-@command(app, "stop", example="sudo manylab stop")
+@command(app, "stop", example="sudo manylab stop", changes=True)
 def stop(as_json: JsonOption = False) -> Result:
     """Stop the service and everybody's servers."""
     context = _root(as_json)
@@ -186,7 +193,7 @@ def stop(as_json: JsonOption = False) -> Result:
     return Result({"stopped": True, "servers_stopped": count}, f"Stopped, with {count} servers of people.")
 
 
-@command(app, "restart", example="sudo manylab restart")
+@command(app, "restart", example="sudo manylab restart", changes=True)
 def restart(as_json: JsonOption = False) -> Result:
     """Restart hub, proxy and warden. People's servers and kernels go on."""
     context = _root(as_json)
@@ -196,7 +203,7 @@ def restart(as_json: JsonOption = False) -> Result:
     return Result({"restarted": True}, "Restarted; people's servers went on.")
 
 
-@command(app, "enable", example="sudo manylab enable")
+@command(app, "enable", example="sudo manylab enable", changes=True)
 def enable(as_json: JsonOption = False) -> Result:
     """Start the service with the machine."""
     context = _root(as_json)
@@ -205,7 +212,7 @@ def enable(as_json: JsonOption = False) -> Result:
     return Result({"enabled": True}, "It starts with the machine.")
 
 
-@command(app, "disable", example="sudo manylab disable")
+@command(app, "disable", example="sudo manylab disable", changes=True)
 def disable(as_json: JsonOption = False) -> Result:
     """No longer start the service with the machine. It keeps running now."""
     context = _root(as_json)

@@ -42,7 +42,7 @@ BundleOption = Annotated[
 def changing(context: Context, wait: float, act: Callable[[Progress], Outcome]) -> Outcome:
     """Run something that changes the site: alone, with progress."""
     if context.layout.system:
-        context.need_root("this")
+        context.need_root()
     os.umask(0o022)
     with Progress() as progress, exclusive(context.layout.apply_lock, wait=wait, say=progress.say):
         return act(progress)
@@ -64,7 +64,7 @@ def plan(as_json: JsonOption = False) -> Result:
     """Show what `apply` would change, and change nothing."""
     context = make_context(as_json)
     if context.layout.system:
-        context.need_root("looking at files that only root may read")
+        context.need_root("looking at what only root may read")
     changes = change.plan_changes(look(context.layout))
     return Result({"changes": show.as_json(changes)}, show.as_text(changes))
 
@@ -73,13 +73,13 @@ def take_bundle(context: Context, file: Path | None, wait: float) -> None:
     """Unpack a bundle, so that what follows needs no network."""
     if file is not None:
         if context.layout.system:
-            context.need_root("this")
+            context.need_root()
         os.umask(0o022)
         with Progress() as progress, exclusive(context.layout.apply_lock, wait=wait, say=progress.say):
             bundle.adopt(context.layout, file, progress.say)
 
 
-@command(app, "apply", example="sudo manylab apply")
+@command(app, "apply", example="sudo manylab apply", changes=True)
 def apply(file: BundleOption = None, as_json: JsonOption = False, wait: WaitOption = LOCK_WAIT) -> Result:
     """Make the machine as manylab.toml says. Run it as often as you like: what is right already is left alone."""
     context = make_context(as_json)
@@ -108,7 +108,7 @@ def history(as_json: JsonOption = False) -> Result:
     return Result({"generations": rows}, "\n".join(lines) or "Nothing was applied yet.")
 
 
-@command(app, "rollback", example="sudo manylab rollback 3")
+@command(app, "rollback", example="sudo manylab rollback 3", changes=True)
 def rollback(
     number: Annotated[
         int | None, typer.Argument(help="The generation to go back to; without it, the one that was in use before.")
@@ -126,7 +126,7 @@ def rollback(
     return outcome_result(outcome, time.monotonic() - began)
 
 
-@command(app, "up", example="sudo ./manylab up")
+@command(app, "up", example="sudo ./manylab up", changes=True)
 def up(
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Show what the hub, the proxy and the warden log.")
@@ -136,6 +136,8 @@ def up(
 ) -> Result:
     """Build what is missing and serve the site in the foreground, until Ctrl-C."""
     context = make_context(as_json=False)
+    if context.layout.system:
+        context.need_root("serving it")
     refuse_second(context)
     take_bundle(context, file, wait)
     site = look(context.layout)

@@ -15,11 +15,10 @@ import typer
 from manylab.base import names
 from manylab.base.errors import BadName, NotInstalled
 from manylab.cli.app import JsonOption, app, command
-from manylab.cli.context import Context
+from manylab.cli.context import Context, exists, make_context
 from manylab.cli.look import top_processes, top_screen
 from manylab.cli.look.top_members import Server
 from manylab.cli.look.top_sample import Sample, Sampler, began
-from manylab.cli.look_commands import exists, looking
 from manylab.cli.result import Result
 from manylab.system import servers as running
 from manylab.warden.processes import uids
@@ -48,7 +47,7 @@ def top(
 
     Keys: M, P, T, U sort by memory, cpu, tasks or user; K shows or hides kernels and terminals; arrows scroll; Q ends.
     """
-    context = looking(as_json)
+    context = make_context(as_json)
     if not exists(context.layout):
         raise NotInstalled("there is no site on this machine yet", hint="sudo ./manylab up builds one and serves it")
     sampler = Sampler(lambda: find(context))

@@ -13,14 +13,14 @@ from manylab.apply import change, people
 from manylab.apply.people import Person
 from manylab.apply.site import look
 from manylab.base.errors import Refused
-from manylab.cli.app import JsonOption, app, command
+from manylab.cli.app import JsonOption, command, group
+from manylab.cli.confirm import confirm
 from manylab.cli.context import Context, make_context
 from manylab.cli.result import Progress, Result
 from manylab.cli.site_commands import changing
 from manylab.system.files import write_file
 
-user_app = typer.Typer(no_args_is_help=True, help="Who may sign in: accounts of this machine in the site's group.")
-app.add_typer(user_app, name="user")
+user_app = group("user", "Who may sign in: accounts of this machine in the site's group.")
 
 # 16 characters of 55 that are not mistaken for each other: 92 bits.
 _ALPHABET = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"
@@ -35,11 +35,11 @@ def _context(as_json: bool) -> Context:
             "a site without root serves only the person who started it",
             hint="run this with sudo on a site that root serves",
         )
-    context.need_root("this")
+    context.need_root()
     return context
 
 
-@command(user_app, "add", example="sudo manylab user add alice")
+@command(user_app, "add", example="sudo manylab user add alice", changes=True)
 def add(
     name: NameArgument,
     password_stdin: Annotated[
@@ -95,7 +95,7 @@ def _ask(name: str) -> str:
     return first
 
 
-@command(user_app, "remove", example="sudo manylab user remove alice")
+@command(user_app, "remove", example="sudo manylab user remove alice", changes=True)
 def remove(
     name: NameArgument,
     delete_account: Annotated[
@@ -107,17 +107,17 @@ def remove(
             "--delete-home", help="Also delete the account AND its home with all files. There is no way back."
         ),
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before a home is deleted.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before something is deleted.")] = False,
     as_json: JsonOption = False,
 ) -> Result:
     """Let somebody no longer sign in: their servers stop and their tokens end, at once. Account and home stay."""
     context = _context(as_json)
     person = people.check_name(name)
     site = look(context.layout)
-    if delete_home and not yes:
-        if not sys.stdin.isatty():
-            raise Refused("a home is only deleted after a question", hint="add --yes where there is no terminal")
-        typer.confirm(f"Delete {people.home_of(person)} with all files of {person}?", abort=True)
+    if delete_home or delete_account:
+        home = f"{people.home_of(person)} with all files of {person}"
+        deleted = [f"account {person}", f"what {person} has in a /tmp of their own", *([home] if delete_home else [])]
+        confirm(deleted, [] if delete_home else [home], yes=yes)
     with Progress() as progress:
         gone = people.remove(
             site, person, delete_account=delete_account or delete_home, delete_home=delete_home, say=progress.say
@@ -158,7 +158,7 @@ def _row(person: Person) -> dict[str, object]:
     return {"name": person.name, "admin": person.admin, "servers": list(person.servers), "password": person.password}
 
 
-@command(user_app, "admin", example="sudo manylab user admin alice")
+@command(user_app, "admin", example="sudo manylab user admin alice", changes=True)
 def admin(
     name: NameArgument,
     off: Annotated[bool, typer.Option("--off", help="No longer an admin.")] = False,

@@ -10,7 +10,8 @@ ADVICE = {
     "E-BAD-NAME": "Choose a name that follows the rule in the hint. manylab never changes a name on its own.",
     "E-PORT-TAKEN": "Stop the program that is named, or choose another port: `manylab config set http.port 8001`, then "
     "`manylab apply`.",
-    "E-NEEDS-ROOT": "Run the command with sudo. `manylab up` also works without root, for yourself alone.",
+    "E-NEEDS-ROOT": "Type what the hint says. A site of your own needs no root: `manylab up`, with `--own` where "
+    "root has one.",
     "E-LOCKED": "Wait until the other command is done, and try again. The lock ends with its process and never needs "
     "to be removed by hand.",
     "E-COMMAND": "The output of the program says what it did not like; the message has its first lines, `--json` all.",

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
 import time
 from pathlib import Path
 
-from manylab.base.errors import ConfigError, ManylabError
-from manylab.supervise import control, processes
+from manylab.base.errors import ConfigError, ManylabError, Refused
+from manylab.supervise import control, execution, processes
 from manylab.supervise.definition import load
 from manylab.supervise.fleet import Request
 from manylab.supervise.guardian import guard
@@ -55,12 +56,21 @@ def main(arguments: list[str]) -> int:
             return _inner(path, options)
         if options.action is not None:
             return _act(path, options)
+        _prepare(path, options)
         return guard(path, foreground=options.foreground, verbose=options.verbose, on_ready=lambda: _announce(options))
     except ManylabError as error:
         print(f"manylab: {error.message}" + (f"\n  {error.hint}" if error.hint else ""), file=sys.stderr)
         for line in error.data.get("lines", []):
             print(f"    {line}", file=sys.stderr)
         return EXIT_CONFIG if isinstance(error, ConfigError) and options.action is None else 1
+
+
+def _prepare(path: Path, options: argparse.Namespace) -> None:
+    """Before it is the guardian. In the foreground that is a program of its terminal; what it starts is not."""
+    if options.foreground:
+        execution.check(path)
+    elif not options.taken_over:  # else it was the inner process until now, and its signals have to wait
+        execution.enter(path)
 
 
 def _announce(options: argparse.Namespace) -> None:
@@ -79,6 +89,9 @@ def _announce(options: argparse.Namespace) -> None:
 def _inner(path: Path, options: argparse.Namespace) -> int:
     pid, _, starttime = options.inner.partition(":")
     guardian = Identity(int(pid), int(starttime), processes.boot_id()) if int(pid) else None
+    # What is only there to stop something does so from wherever it is.
+    with contextlib.suppress(*([] if options.request == Request.SERVE.value else [Refused])):
+        execution.enter(path)
     if options.note_fd is not None:
         os.set_inheritable(options.note_fd, False)
     return Inner(
@@ -111,6 +124,7 @@ def _act(path: Path, options: argparse.Namespace) -> int:
     if not may_change(path):
         print("manylab: only root can do that", file=sys.stderr)
         return _NOT_PERMITTED
+    execution.check_processes()
     if options.action == "start":
         control.start(path)
     elif options.action == "stop":

@@ -12,17 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from manylab.base.errors import CommandFailed, ConfigError, Locked
-from manylab.supervise import children, processes
+from manylab.supervise import children, execution, processes
 from manylab.supervise.definition import Definition, load
 from manylab.supervise.inner import EXIT_CONFIG, EXIT_LOCKED
 from manylab.supervise.logs import last_lines, open_log
 from manylab.supervise.processes import Identity
 from manylab.supervise.record import (
     PID_FILE,
+    RESTART_FILE,
     Record,
     living_services,
     read_state,
     remove_files,
+    replace_text,
     supervisors,
 )
 
@@ -64,13 +66,15 @@ def status(state: Path) -> Status:
 def start(services_json: Path, *, timeout: float | None = None) -> Record:
     """Start the supervisor in the background and wait until every service answers; done at once when they do.
 
-    timeout: seconds; by default what services.json gives the services to get ready. Raises ConfigError, or
+    timeout: seconds; by default what services.json gives the services to get ready. Raises ConfigError, Refused where
+    the supervisor would inherit what it must not (see execution.py), or
     CommandFailed with the last log lines when they do not get ready (the supervisor goes on trying, as systemd would).
     """
     definition = load(services_json)
     record = read_state(definition.state)
     process = None
     if not supervisors(record):
+        execution.check(services_json)
         process = _launch(services_json, definition)
     until = time.monotonic() + (timeout or 10 + sum(service.ready_timeout for service in definition.services))
     while time.monotonic() < until:
@@ -138,8 +142,27 @@ def stop(services_json: Path, *, keep_servers: bool = False, timeout: float | No
 
 
 def restart(services_json: Path, *, keep_servers: bool = True) -> Record:
-    """Stop and start again; people's servers go on unless `keep_servers` is False."""
-    stop(services_json, keep_servers=keep_servers)
+    """Stop and start again; people's servers go on unless `keep_servers` is False.
+
+    A supervisor that runs does it itself, so that it stays what it is and inherits nothing of whoever asks.
+    """
+    definition = load(services_json)
+    before = read_state(definition.state)
+    if not keep_servers or before is None or before.mode != "service" or not supervisors(before):
+        execution.check(services_json)  # before anything is stopped
+        stop(services_json, keep_servers=keep_servers)
+        return start(services_json)
+    # Which Python goes on: that of an environment that was upgraded meanwhile is another one.
+    replace_text(definition.state / RESTART_FILE, f"{sys.executable}\n")
+    until = time.monotonic() + sum(service.stop_timeout for service in definition.services) + 15
+    processes.send(supervisors(before)[0], signal.SIGUSR1)
+    while time.monotonic() < until and supervisors(before):
+        record = read_state(definition.state)
+        if record is not None and record.inner != before.inner and not record.stopping:
+            break
+        time.sleep(_LOOK_EVERY)
+    with contextlib.suppress(FileNotFoundError):
+        (definition.state / RESTART_FILE).unlink()
     return start(services_json)
 
 

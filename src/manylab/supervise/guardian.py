@@ -21,7 +21,7 @@ from manylab.supervise.fleet import Request
 from manylab.supervise.inner import EXIT_CONFIG, EXIT_LOCKED, NOTE_LOCKED, NOTE_READY
 from manylab.supervise.output import Output
 from manylab.supervise.processes import Identity
-from manylab.supervise.record import PID_FILE, living_services, read_state, remove_files, replace_text
+from manylab.supervise.record import PID_FILE, RESTART_FILE, living_services, read_state, remove_files, replace_text
 from manylab.supervise.signals import SignalQueue
 from manylab.supervise.states import Backoff
 from manylab.system.namespaces import become_subreaper
@@ -39,7 +39,19 @@ def guard(path: Path, *, foreground: bool, verbose: bool = False, on_ready: Call
     signal handlers of the process while it runs, so it must be called in the main thread, and no child processes of
     the caller's may be about: it collects them all.
     """
-    return Guardian(path, foreground=foreground, verbose=verbose, on_ready=on_ready).run()
+    guardian = Guardian(path, foreground=foreground, verbose=verbose, on_ready=on_ready)
+    status = guardian.run()
+    if status == 0 and guardian.request is Request.LEAVE:
+        _start_anew(path, guardian.definition.state / RESTART_FILE)
+    return status
+
+
+def _start_anew(path: Path, wish: Path) -> None:
+    """`restart`: go on in this very process, by exec, with the program as it is now."""
+    with contextlib.suppress(OSError):
+        python = wish.read_text(encoding="utf-8").strip()
+        wish.unlink()
+        os.execv(python, [python, "-I", "-m", "manylab.supervise", str(path)])  # noqa: S606
 
 
 class Guardian:

@@ -14,6 +14,8 @@ from manylab.supervise.processes import Identity, is_alive
 VERSION = 1
 FILE = "supervisor.json"
 PID_FILE = "supervisor.pid"
+# The Python with which a supervisor that is told to leave people's servers alone starts anew; none: it ends.
+RESTART_FILE = "restart"
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,20 @@ def unshare_mounts() -> None:
     mount(None, "/", None, MS_REC | MS_SLAVE)
 
 
+def enter(namespace: Path) -> None:
+    """Join the namespace of a file of /proc/PID/ns; the process must have one thread, setns(2)."""
+    descriptor = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _check(_libc().setns(ctypes.c_int(descriptor), ctypes.c_int(0)), f"setns {namespace}")
+    finally:
+        os.close(descriptor)
+
+
+def set_personality(persona: int) -> None:
+    """personality(2): what `setarch` changes, address space randomisation among it."""
+    _check(_libc().personality(ctypes.c_ulong(persona)), "personality")
+
+
 def mount(source: str | None, target: str, kind: str | None, flags: int, options: str | None = None) -> None:
     """mount(2)."""
     encoded = [None if text is None else os.fsencode(text) for text in (source, target, kind, options)]
