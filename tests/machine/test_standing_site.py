@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import signal
+import threading
 import time
 from collections.abc import Iterator
 
@@ -34,9 +37,9 @@ with open("/var/lib/manylab/rendered/hub.json", "r+") as file:
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
-    """Up in the foreground, with two people."""
+    """Up in the foreground, with three people."""
     with Site("bookworm", config=SMALL, machine=in_memory("bookworm", small=True)) as one:
-        for name in ("alice", "bob"):
+        for name in ("alice", "bob", "carol"):
             one.add_user(name, PASSWORD)
         with one.up():
             yield one
@@ -110,8 +113,8 @@ def test_named_servers_are_off_until_the_setting_allows_them(site):
 # culling
 
 
-def test_an_idle_server_is_ended_and_a_silent_computation_is_not(site):
-    site.configure(SMALL + '[servers]\nidle_timeout = "10m"\n')
+def test_a_server_that_nobody_uses_is_ended_though_a_tab_is_open_and_a_silent_computation_is_not(site):
+    site.configure(SMALL + '[people]\nadmins = ["alice"]\n[servers]\nidle_timeout = "10m"\n')
     ask(site, "apply")
     site.machine.run(["/usr/bin/python3", "-c", QUICK])
     restart_hub(site)
@@ -121,18 +124,67 @@ def test_an_idle_server_is_ended_and_a_silent_computation_is_not(site):
             client.stop_server()
     # Busy for 75 s without a word, and nobody looks.
     busy = "import time; end = time.time() + 75\nwhile time.time() < end: pass\nopen('done', 'w').write('done')"
-    with signed_in(site, "alice") as alice, signed_in(site, "bob") as bob:
+    with signed_in(site, "alice") as alice, signed_in(site, "bob") as bob, signed_in(site, "carol") as carol:
         bob.open_lab()
         bob.run("kept = 1")
+        begun = time.monotonic()
+        carol.open_lab()
+        terminal = carol.server("POST", "api/terminals", json={}).json()["name"]
         alice.open_lab()
         with pytest.raises(AssertionError, match="no answer of the kernel"):
             alice.cell(busy, timeout=2)
-    wait_until(lambda: ("bob", "") not in running(site), 80, lambda: f"the end of bob's idle server:\n{site.logs()}")
-    while not site.machine.exists("/home/alice/done"):
-        assert ("alice", "") in running(site), "her kernel computes"
-        time.sleep(1)
+        with tab(bob), carol.websocket(f"terminals/websocket/{terminal}") as keys:
+            while ("bob", "") in running(site):
+                assert time.monotonic() - begun < 130, f"bob's idle server still runs:\n{site.logs()}"
+                keys.send(json.dumps(["stdin", "#"]))
+                time.sleep(2)
+        assert time.monotonic() - begun >= 45
+        assert {("alice", ""), ("carol", "")} <= running(site), "her kernel computes; she types"
+        # bob is told: on the hub's pages, and in the tab that still asks.
+        said = "was stopped at"
+        assert said in bob.get("hub/home").text and "for 45 s no code ran" in bob.get("hub/home").text
+        assert said in bob.get("user/bob/lab").text
+        refused = bob.get("user/bob/api/kernels", headers={"Accept": "application/json"})
+        assert refused.status_code == 424 and said in refused.json()["message"]
+        assert said not in alice.get("user/bob/api/kernels", headers={"Accept": "application/json"}).text
+        with site.client("bob", PASSWORD, language="zh-CN") as chinese:
+            chinese.sign_in()
+            assert "45 秒内没有代码运行" in chinese.get("hub/home").text
+            assert "启动服务器" in chinese.get("user/bob/lab").text
+        restart_hub(site)
+        assert said in bob.get("hub/home").text
+        bob.open_lab()
+        assert said not in bob.get("hub/home").text
+        # An admin is another who may have it stopped.
+        alice.api("DELETE", "users/bob/server").raise_for_status()
+        wait_until(lambda: "by an admin" in bob.get("hub/home").text, 60, "the sentence about the admin")
+        while not site.machine.exists("/home/alice/done"):
+            assert ("alice", "") in running(site), "her kernel computes"
+            time.sleep(1)
     ask(site, "apply")
     site.wait_until_it_answers()
+
+
+@contextlib.contextmanager
+def tab(client: Client) -> Iterator[None]:
+    """The Lab in a tab that is left open: connected to its kernel, and asking what it was seen to ask, more often."""
+    asked = ("api/kernels", "api/sessions", "api/terminals", "api/kernelspecs", "api/me", "lab/api/workspaces")
+    asked += ("api/contents?content=1&hash=0", "api/metrics/v1")
+    over = threading.Event()
+
+    def ask_on() -> None:
+        while not over.wait(1):
+            for path in asked:
+                client.server("GET", path)
+
+    thread = threading.Thread(target=ask_on)
+    with client.websocket(f"api/kernels/{client.kernel}/channels"):
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
 
 
 def hubs(site: Site) -> list[int]:

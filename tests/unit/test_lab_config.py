@@ -2,7 +2,6 @@
 
 import os
 import socket
-from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -73,37 +72,6 @@ def test_a_stale_socket_is_removed_and_one_in_use_is_left(tmp_path):
         assert not stale.exists()
         assert used.exists()
     assert file.exists()
-
-
-class Kernels:
-    def __init__(self, *states):
-        self.states = dict(enumerate(states))
-
-    def list_kernel_ids(self):
-        return list(self.states)
-
-    def get_kernel(self, kernel_id):
-        return type("Kernel", (), {"execution_state": self.states[kernel_id]})()
-
-
-@pytest.mark.parametrize(
-    ("states", "busy"),
-    [((), False), (("idle",), False), (("idle", "busy"), True), (("starting",), False), (("dead", None), False)],
-)
-def test_a_computing_kernel_counts_as_activity(states, busy):
-    activity = pytest.importorskip("manylab.lab.activity")
-    now = datetime.now(timezone.utc)
-    web = {"kernel_manager": Kernels(*states), "last_activity_times": {}}
-    assert activity.look(web, now) is busy
-    assert web["last_activity_times"] == ({activity.SOURCE: now} if busy else {})
-
-
-@pytest.mark.parametrize(
-    ("foreground", "shell", "busy"), [(10, 10, False), (11, 10, True), (-1, 10, False), (0, 10, False)]
-)
-def test_a_program_in_a_terminal_counts_as_activity(foreground, shell, busy):
-    activity = pytest.importorskip("manylab.lab.activity")
-    assert activity.busy_terminal(foreground, shell) is busy
 
 
 def test_a_cookie_is_for_the_server_of_its_owner_alone():

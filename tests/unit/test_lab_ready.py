@@ -2,11 +2,13 @@
 
 import asyncio
 import os
+from datetime import datetime, timezone
+from types import SimpleNamespace
 
 import pytest
 
 pytest.importorskip("jupyterhub.singleuser.extension")
-from manylab.lab import server, singleuser
+from manylab.lab import activity, server, singleuser
 
 
 @pytest.mark.parametrize("text", ["", "no", "-1", "100000", "9" * 30])
@@ -41,6 +43,12 @@ def test_a_start_asks_the_hub_nothing(monkeypatch):
     asyncio.run(app.check_hub_version())
 
 
+def server_settings():
+    now = datetime.now(timezone.utc)
+    settings = {"started": now, "kernel_manager": SimpleNamespace(last_kernel_activity=now), "last_activity_times": {}}
+    return {**settings, "manylab_activity": activity.Activity(settings, 4)}
+
+
 def test_the_first_report_comes_before_two_intervals_are_over(monkeypatch):
     waited = []
 
@@ -53,6 +61,7 @@ def test_the_first_report_comes_before_two_intervals_are_over(monkeypatch):
     monkeypatch.setattr(singleuser.asyncio, "sleep", sleep)
     monkeypatch.setattr(singleuser.JupyterHubSingleUser, "keep_activity_updated", report)
     app = singleuser.SiteServer(hub_activity_interval=4)
+    app.serverapp = SimpleNamespace(web_app=SimpleNamespace(settings=server_settings()))
     asyncio.run(app.keep_activity_updated())
     assert waited[1:] == ["report"]
     assert 1 <= waited[0] <= 3

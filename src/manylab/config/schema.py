@@ -157,8 +157,9 @@ class Servers(Table):
     )
     idle_timeout: kinds.IdleTimeout = setting(
         "never",
-        doc="Stop a server that nobody has used for so long and whose kernels compute nothing. Never unless set: a "
-        "stopped server loses what its kernels hold in memory.",
+        doc="Stop a server that was not used for so long. Use is a kernel or a terminal's program that runs, and what "
+        "people do (run, save, type, open a page); a tab that is only left open is none. Never unless set: a stopped "
+        "server loses what its kernels hold in memory. Its owner is told why.",
         example="12h",
     )
     named: bool = setting(False, doc="Let people start further servers with a name of their choice.")

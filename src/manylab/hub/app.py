@@ -14,12 +14,13 @@ from typing import Any
 
 from jupyterhub import orm
 from jupyterhub.apihandlers.auth import OAuthAuthorizeHandler
-from jupyterhub.apihandlers.users import UserTokenListAPIHandler
+from jupyterhub.apihandlers.users import UserServerAPIHandler, UserTokenListAPIHandler
 from jupyterhub.app import JupyterHub
+from jupyterhub.handlers.base import UserUrlHandler
 from jupyterhub.handlers.static import CacheControlStaticFilesHandler
 
 from manylab.base import packed
-from manylab.hub import bodies, clients, database, settings, waiting
+from manylab.hub import bodies, clients, database, endings, settings, waiting
 from manylab.hub.doors import Doors
 from manylab.hub.forgotten import ForgottenServers
 from manylab.hub.members import MembersWatch
@@ -43,7 +44,12 @@ class SayingAuthorizeHandler(OAuthAuthorizeHandler):  # type: ignore[misc]
 
 
 # JupyterHub's class -> what stands in its place
-IN_PLACE_OF = {OAuthAuthorizeHandler: SayingAuthorizeHandler, UserTokenListAPIHandler: FewTokensHandler}
+IN_PLACE_OF = {
+    OAuthAuthorizeHandler: SayingAuthorizeHandler,
+    UserTokenListAPIHandler: FewTokensHandler,
+    UserServerAPIHandler: endings.NotingServerHandler,
+    UserUrlHandler: endings.SayingUrlHandler,
+}
 
 
 async def collect_now_and_then() -> None:
@@ -101,6 +107,7 @@ class ManylabHub(JupyterHub):  # type: ignore[misc]
 
     def init_handlers(self) -> None:
         super().init_handlers()
+        endings.tell()
         packed.use(CacheControlStaticFilesHandler, (f"{sys.prefix}/share/jupyterhub",))
         self.handlers = [
             (handler[0], IN_PLACE_OF.get(handler[1], handler[1]), *handler[2:]) for handler in self.handlers

@@ -1,7 +1,7 @@
 """Ends idle servers: jupyterhub-idle-culler, run by the hub as its service, over the hub's unix socket.
 
-Configured by environment: JUPYTERHUB_API_URL and JUPYTERHUB_API_TOKEN from the hub, MANYLAB_IDLE_TIMEOUT and
-MANYLAB_IDLE_CHECK (seconds) from settings.
+Configured by environment: JUPYTERHUB_API_URL and JUPYTERHUB_API_TOKEN from the hub, MANYLAB_IDLE_TIMEOUT,
+MANYLAB_IDLE_CHECK and MANYLAB_IDLE_FIRST (seconds) from settings.
 """
 
 from __future__ import annotations
@@ -52,6 +52,8 @@ async def run(environ: Mapping[str, str]) -> None:
         Resolver.configure(SocketResolver, path=path)
     timeout, every = int(environ["MANYLAB_IDLE_TIMEOUT"]), float(environ["MANYLAB_IDLE_CHECK"])
     hub = os.getppid()
+    # While the hub was away, servers could not say that they were used: each has said it by then.
+    await asyncio.sleep(float(environ.get("MANYLAB_IDLE_FIRST", "0")))
     # A hub that was killed could not end its service; the next hub starts one of its own.
     while os.getppid() == hub:
         try:

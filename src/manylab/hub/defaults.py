@@ -58,7 +58,10 @@ def _addresses(site: HubSite, proxy_token: str) -> dict[str, Any]:
         "JupyterHub.upgrade_db": True,
         # Headers on the hub's own pages, beside the frame-ancestors 'none' that JupyterHub sets itself.
         "JupyterHub.tornado_settings": {
-            "headers": {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"}
+            "headers": {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"},
+            # For endings.py.
+            "manylab_culler": CULLER,
+            "manylab_idle_timeout": site.idle_timeout or 0,
         },
     }
 
@@ -108,6 +111,7 @@ def _servers(site: HubSite) -> dict[str, Any]:
         "WardenSpawner.warden_socket": str(site.layout["warden_socket"]),
         "WardenSpawner.servers_dir": str(site.layout["servers"]),
         "WardenSpawner.activity_interval": interval,
+        # What the proxy saw is no use of a server (proxy.py); this is when routes are compared.
         "JupyterHub.last_activity_interval": interval,
         "JupyterHub.activity_resolution": min(30, interval),
         # Only what the warden accepts; PATH and the like are decided on its side.
@@ -142,6 +146,7 @@ def _culler(site: HubSite) -> dict[str, Any]:
             "JUPYTERHUB_API_URL": f"{urls.socket_url(str(site.layout['hub_socket']))}{_base_url(site)}hub/api",
             "MANYLAB_IDLE_TIMEOUT": str(timeout),
             "MANYLAB_IDLE_CHECK": str(max(1, min(site.idle_check, timeout // 2 or 1))),
+            "MANYLAB_IDLE_FIRST": str(2 * site.activity_interval),
         },
     }
 

@@ -24,6 +24,15 @@ class SocketProxy(ConfigurableHTTPProxy):  # type: ignore[misc]
         # Servers of other spawners (scale) may bring JupyterHub's ":80" with them.
         await super().add_route(routespec, urls.without_port(target), data)
 
+    async def get_all_routes(self) -> dict[str, Any]:
+        """As JupyterHub's own, without when the proxy last saw something on its way: a tab that is left open asks for
+        news all the time, and only the server knows a question from use (`lab.activity`).
+        """
+        routes: dict[str, Any] = await super().get_all_routes()
+        for route in routes.values():
+            route["data"].pop("last_activity", None)
+        return routes
+
     def identity(self) -> tuple[int, int] | None:
         """What tells one start of the proxy from the next: a new proxy makes a new socket. None: there is no socket."""
         path = urls.socket_path(self.api_url)

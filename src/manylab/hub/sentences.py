@@ -7,6 +7,9 @@ allowed here.
 
 from __future__ import annotations
 
+import time
+from typing import Any
+
 from manylab.base import languages
 
 _WRONG = ("The user name or password is wrong, or the account is locked.", "用户名或密码错误,或账户已被锁定。")
@@ -54,9 +57,27 @@ _SENTENCES: dict[str, tuple[str, str]] = {
         "Your server ended while it was starting. Try again; if it stays so, tell whoever runs this site.",
         "您的服务器在启动过程中退出,请重试;如仍不行,请联系管理员。",
     ),
+    "not-running": (
+        "Your server is not running. Start it on the hub's page.",
+        "您的服务器未在运行。请在 hub 页面上启动它。",
+    ),
     "start-unavailable": (
         "Servers cannot be started at the moment. Try again in a minute.",
         "暂时无法启动服务器,请一分钟后再试。",
+    ),
+}
+
+_ENDED: dict[str, tuple[str, str]] = {
+    "idle": (
+        "Your server was stopped at {when}, because for {time} no code ran and nothing was typed or saved. Your files "
+        "are as you saved them; the variables of your notebooks are gone.",
+        "您的服务器已于 {when} 停止，因为 {time}内没有代码运行，也没有任何输入或保存操作。"
+        "文件保持您最后一次保存的内容；笔记本中的变量已丢失。",
+    ),
+    "admin": (
+        "Your server was stopped at {when} by an admin of this site. Your files are as you saved them; the variables "
+        "of your notebooks are gone.",
+        "您的服务器已于 {when} 由本站点的管理员停止。文件保持您最后一次保存的内容；笔记本中的变量已丢失。",
     ),
 }
 
@@ -73,6 +94,29 @@ def say(reason: str, accept_language: str = "") -> str:
     """The sentence for one reason in the reader's language; an unknown reason is "unavailable"."""
     english, chinese = _SENTENCES.get(reason, _SENTENCES["unavailable"])
     return chinese if language(accept_language) == "zh" else english
+
+
+def ended(found: dict[str, Any], idle_timeout: int, accept_language: str = "") -> str:
+    """Why and when (seconds since 1970) a server was stopped, as `hub.endings` notes it. idle_timeout: seconds."""
+    number = 1 if language(accept_language) == "zh" else 0
+    when, now = time.localtime(found.get("when", 0)), time.localtime()
+    form = "%H:%M" if when[:3] == now[:3] else "%Y-%m-%d %H:%M"
+    said = _ENDED.get(str(found.get("why")), _ENDED["admin"])[number]
+    return said.format(when=time.strftime(form, when), time=duration(idle_timeout)[number])
+
+
+def duration(seconds: int) -> tuple[str, str]:
+    """In words: 5400 -> ("1 h 30 min", "1 小时 30 分钟")."""
+    parts = [
+        (seconds // 3600, "h", "小时"),
+        (seconds % 3600 // 60, "min", "分钟"),
+        (seconds % 60, "s", "秒"),
+    ]
+    said = [part for part in parts if part[0]] or parts[-1:]
+    return (
+        " ".join(f"{number} {english}" for number, english, _ in said),
+        " ".join(f"{number} {chinese}" for number, _, chinese in said),
+    )
 
 
 def login_refusal(reason: str, accept_language: str = "") -> tuple[int, str]:

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from jupyterhub.spawner import Spawner, SpawnException
-from traitlets import Bool, Integer, Unicode
+from traitlets import Bool, Dict, Integer, Unicode
 
 from manylab.base import names
 from manylab.base.errors import BadName, WardenUnavailable
@@ -41,6 +41,7 @@ class WardenSpawner(Spawner):  # type: ignore[misc]
     started = Bool(False, help="Whether this server was started and not stopped, as far as the hub knows.")
     pid = Integer(0, help="The server's process, for people who look; it decides nothing.")
     socket = Unicode("", help="Where the server listens.")
+    ended = Dict(help="Why and when somebody other than its owner had it stopped (endings.py); until the next start.")
 
     # JupyterHub's own idea of the address of a server, put right for unix sockets (urls.py says why).
     @property
@@ -57,11 +58,14 @@ class WardenSpawner(Spawner):  # type: ignore[misc]
         self.started = bool(state.get("started", False))
         self.pid = int(state.get("pid", 0))
         self.socket = str(state.get("socket", ""))
+        self.ended = dict(state.get("ended") or {})
 
     def get_state(self) -> dict[str, Any]:
         state = dict(super().get_state())
         if self.started:
             state |= {"started": True, "pid": self.pid, "socket": self.socket}
+        elif self.ended:
+            state["ended"] = dict(self.ended)
         return state
 
     def clear_state(self) -> None:
@@ -90,6 +94,7 @@ class WardenSpawner(Spawner):  # type: ignore[misc]
 
     async def start(self) -> str:
         """The address of the server, which listens already. Raises StartRefused."""
+        self.ended = {}
         try:
             env = self.get_env()
         except BadName as error:

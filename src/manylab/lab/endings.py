@@ -19,7 +19,7 @@ from jupyter_client.ioloop import AsyncIOLoopKernelRestarter
 from jupyter_server.services.kernels.kernelmanager import ServerKernelManager
 from traitlets import Type
 
-from manylab.lab import languages, memory, quick, sentences
+from manylab.lab import activity, languages, memory, quick, sentences
 from manylab.warm import identity
 
 
@@ -119,6 +119,11 @@ class ExplainingConnection(quick.QuickConnection):
             self._say(request)
         elif state == "idle":
             self.kernel_manager.heard(busy=False)
+
+    def handle_incoming_message(self, incoming_msg: Any) -> None:
+        if b"execute_request" in (incoming_msg.encode() if isinstance(incoming_msg, str) else incoming_msg):
+            activity.used(self.websocket_handler.settings)
+        super().handle_incoming_message(incoming_msg)
 
     def on_kernel_restarted(self) -> None:
         self._last_words()

@@ -17,6 +17,7 @@ from jupyter_server.serverapp import ServerApp
 from traitlets.config import Config
 
 from manylab.lab import (
+    activity,
     applications,
     bodies,
     config,
@@ -77,6 +78,7 @@ def build(environ: Mapping[str, str], **more: Mapping[str, Any]) -> ServerApp:
     own.forget_what_imports_set(theirs)
     pulling.guard()
     applications.guard()
+    activity.note_messages()
     packed.use(server.web_app)
     known = bodies.known_to(server.identity_provider.hub_auth, server.web_app.settings["cookie_secret"])
     bodies.guard(server.http_server, known)

@@ -16,7 +16,7 @@ from jupyterhub.httpclient import JupyterHubHTTPClient
 # The extension and nothing else of jupyterhub.singleuser: its `app` patches handler classes, and then pages answer 500.
 from jupyterhub.singleuser.extension import JupyterHubSingleUser
 
-from manylab.lab import config
+from manylab.lab import activity, config
 
 # Seconds: how long after its start a server reports for the first time.
 FIRST_REPORT = 60.0
@@ -54,6 +54,7 @@ class SiteServer(JupyterHubSingleUser):  # type: ignore[misc,unused-ignore]
         """As JupyterHub's own, but later: the hub has just noted that this server is active, for it was started."""
         # Not all at once a minute after they were started all at once.
         await asyncio.sleep(min(FIRST_REPORT, self.hub_activity_interval / 2) * (0.5 + random.random()))  # noqa: S311
+        activity.of(self.serverapp.web_app.settings).on_return(self.notify_activity)
         await super().keep_activity_updated()
 
 
