@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import html
 import json
 import re
@@ -117,6 +118,33 @@ def test_without_a_terminal_a_missing_password_is_asked_for_by_name_of_the_optio
     assert done.returncode == 1
     assert "--password-stdin or --generate" in done.stderr
     assert site.machine.run(["getent", "passwd", "mute"], check=False).returncode != 0
+
+
+def test_a_class_comes_from_a_file_and_a_second_run_changes_no_password(site):
+    site.machine.add_account("pupil0", password=PASSWORD)
+    site.machine.write("/root/names.txt", "\ufeffpupil0\r\npupil1\r\n\r\n# absent\r\npupil2\r\npupil1\r\n")
+    words = ["user", "add", "pupil3", "--from", "/root/names.txt", "--generate", "--passwords"]
+    site.manylab(*words, "/root/first.csv")
+    assert site.machine.run(["stat", "-c", "%a %U", "/root/first.csv"]).stdout == "600 root\n"
+    rows = list(csv.reader(site.machine.read("/root/first.csv").removeprefix("\ufeff").splitlines()))
+    assert [row[0] for row in rows] == ["account", "pupil3", "pupil1", "pupil2"], "pupil0 has a password"
+    assert can_sign_in(site, "pupil0") and all(can_sign_in(site, name, password) for name, password in rows[1:])
+    before = [shadow(site, f"pupil{number}") for number in range(4)]
+    said = site.manylab(*words, "/root/second.csv").stdout
+    assert "Kept the password that they had: pupil3, pupil0, pupil1, pupil2." in said
+    assert [shadow(site, f"pupil{number}") for number in range(4)] == before
+    assert "No such file" in site.machine.run(["cat", "/root/second.csv"], check=False).stderr
+    site.manylab("user", "add", "pupil1", "--generate", "--reset-password")
+    assert shadow(site, "pupil1") != before[1]
+
+
+def test_of_a_file_with_wrong_names_nobody_is_added(site):
+    site.machine.write("/root/wrong.txt", "good1\n../x\ngood2\na:b\n")
+    done = site.manylab("user", "add", "--from", "/root/wrong.txt", "--generate", check=False)
+    assert done.returncode == 1 and "line 2:" in done.stderr and "line 4:" in done.stderr
+    done = site.manylab("user", "add", "good1", "www-data", "--generate", check=False)
+    assert done.returncode == 1 and "E-REFUSED" in done.stderr
+    assert site.machine.run(["getent", "passwd", "good1", "good2"], check=False).stdout == ""
 
 
 @pytest.mark.parametrize(

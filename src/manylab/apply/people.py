@@ -6,6 +6,7 @@ Joining and leaving take effect at once; homes are never touched unless asked.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from manylab.apply import generations
@@ -83,6 +84,14 @@ def _existing(name: str) -> accounts.Person:
     return found
 
 
+def refuse_system_accounts(site: Site, people: Sequence[str]) -> None:
+    """Raises Refused when one of these is an account that runs services: before anybody is added."""
+    for name in people:
+        found = accounts.find_person(name)
+        if found is not None:
+            accounts.refuse_system_account(found, site.facts.min_uid)
+
+
 def add(site: Site, name: str, password: str | None) -> Added:
     """Make the account if there is none, set its password if one is given, and put it into the group."""
     group = str(site.config.people.group)
@@ -157,14 +166,17 @@ def everybody(site: Site) -> list[Person]:
     ]
 
 
-def edit_admins(site: Site, name: str, wanted: bool) -> tuple[str, bool]:
-    """manylab.toml with the admin added or removed, and whether that changed anything.
+def edit_admins(site: Site, names: Sequence[str], wanted: bool) -> tuple[str, bool]:
+    """manylab.toml with these admins added or removed, and whether that changed anything.
 
     Raises NotFound for a non-member.
     """
-    if (name in site.config.people.admins) == wanted:
-        return site.config_text, False
-    if wanted and not accounts.is_member(name, str(site.config.people.group)):
-        raise NotFound(f"{name} may not sign in, so cannot be an admin", hint=f"first: manylab user add {name}")
-    change = edit.add_to_list if wanted else edit.remove_from_list
-    return change(site.config_text, "people.admins", name), True
+    text = site.config_text
+    for name in names:
+        if (name in site.config.people.admins) == wanted:
+            continue
+        if wanted and not accounts.is_member(name, str(site.config.people.group)):
+            raise NotFound(f"{name} may not sign in, so cannot be an admin", hint=f"first: manylab user add {name}")
+        change = edit.add_to_list if wanted else edit.remove_from_list
+        text = change(text, "people.admins", name)
+    return text, text != site.config_text

@@ -22,6 +22,11 @@ class Result:
     status: int = 0
 
 
+def plural(count: int, one: str, many: str = "") -> str:
+    """The number with its noun: "1 server", "2 servers"; many: the plural that is not made by an s."""
+    return f"{count} {one}" if count == 1 else f"{count} {many or one + 's'}"
+
+
 def show(result: Result, *, as_json: bool) -> None:
     """Print a result: one JSON value, or text."""
     if as_json:

@@ -17,7 +17,7 @@ from manylab.base.errors import NotInstalled, Refused
 from manylab.cli.app import JsonOption, app, command
 from manylab.cli.confirm import confirm
 from manylab.cli.context import Context, make_context
-from manylab.cli.result import Progress, Result
+from manylab.cli.result import Progress, Result, plural
 from manylab.cli.site_commands import LOCK_WAIT, BundleOption, WaitOption, changing, refuse_second, take_bundle
 from manylab.model import scripts
 from manylab.model.hub import address
@@ -190,7 +190,7 @@ def stop(as_json: JsonOption = False) -> Result:
     count = servers.stop_all(context.layout.warden_socket)
     manager.stop("manylab")
     _remember(context, started="no")
-    return Result({"stopped": True, "servers_stopped": count}, f"Stopped, with {count} servers of people.")
+    return Result({"stopped": True, "servers_stopped": count}, f"Stopped, with {plural(count, 'server')} of people.")
 
 
 @command(app, "restart", example="sudo manylab restart", changes=True)

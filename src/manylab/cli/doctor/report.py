@@ -7,6 +7,7 @@ from typing import Any
 
 from manylab.cli.doctor.table import Examined, Finding, Level, count
 from manylab.cli.look.follow import printable
+from manylab.cli.result import plural
 
 _MARKS: dict[Level, str] = {"ok": "ok", "skipped": "skipped", "warning": "WARNING", "problem": "PROBLEM"}
 _WIDTH = 9
@@ -50,11 +51,7 @@ def summary(examined: Sequence[Examined]) -> str:
     """Like "62 checks: 60 fine, 1 warning, 1 problem"."""
     found = count(examined)
     parts = [f"{found['ok']} fine"]
-    parts += [_plural(found["warning"], "warning")] if found["warning"] else []
-    parts += [_plural(found["problem"], "problem")] if found["problem"] else []
+    parts += [plural(found["warning"], "warning")] if found["warning"] else []
+    parts += [plural(found["problem"], "problem")] if found["problem"] else []
     parts += [f"{found['skipped']} skipped"] if found["skipped"] else []
     return f"{len(examined)} checks: {', '.join(parts)}"
-
-
-def _plural(number: int, word: str) -> str:
-    return f"{number} {word}" + ("s" if number != 1 else "")

@@ -20,6 +20,7 @@ from rich.text import Text
 from manylab.cli.look.follow import printable
 from manylab.cli.look.status import duration
 from manylab.cli.look.top_sample import Part, Row, Sample, Use
+from manylab.cli.result import plural
 
 COLUMNS = ("USER", "SERVER", "KERNELS", "TERM", "OWN", "SHARED", "LIMIT", "CPU%", "TASKS", "FOR")
 _LEFT = ("USER", "SERVER")
@@ -93,7 +94,8 @@ def head(sample: Sample) -> list[str]:
     own, shared = size(data["own"]), size(data["shared"])
     cpu = "-" if data["cpu"] is None else f"{data['cpu']:.0f}%"
     return [
-        f"{data['people']} people, {data['servers']} servers, {data['kernels']} kernels, {data['terminals']} terminals",
+        f"{plural(data['people'], 'person', 'people')}, {plural(data['servers'], 'server')}, "
+        f"{plural(data['kernels'], 'kernel')}, {plural(data['terminals'], 'terminal')}",
         f"memory {own} their own + {shared} shared; machine {size(machine['memory'])}, "
         f"{size(machine['available'])} available; cpu {cpu} of {machine['processors'] * 100}%",
     ]
