@@ -65,20 +65,20 @@ def test_every_problem_is_reported_at_once_in_the_order_of_the_file():
 def test_the_message_reads_like_a_compiler_s():
     with pytest.raises(ConfigError) as caught:
         parse('[servers]\nmemmory = "2G"\n')
-    assert caught.value.message == 'manylab.toml:2: servers.memmory: unknown setting; did you mean "memory"?'
+    assert caught.value.message == "manylab.toml:2: servers.memmory: unknown setting; did you mean servers.memory?"
     assert caught.value.as_json()["code"] == "E-CONFIG"
 
 
 @pytest.mark.parametrize(
     ("text", "meant"),
     [
-        ('[servers]\nmemmory = "1G"', 'did you mean "memory"?'),
+        ('[servers]\nmemmory = "1G"', "did you mean servers.memory?"),
         ('[site]\nmemory = "1G"', "did you mean servers.memory?"),
         ("port = 1", "did you mean http.port?"),
-        ("[server]\ncpu = 1", 'did you mean "servers"?'),
+        ("[server]\ncpu = 1", "did you mean servers?"),
         ('[servers]\nmem_limit = "1G"', "did you mean servers.memory?"),
         ('[people]\nadmin_users = ["a"]', "did you mean people.admins?"),
-        ('[envs.course]\npackage = ["a"]', 'did you mean "packages"?'),
+        ('[envs.course]\npackage = ["a"]', "did you mean envs.course.packages?"),
         ('[envs.course]\nmemory = "1G"', "did you mean servers.memory?"),
         ("[site]\nqqqq = 1", "known here: name, language"),
     ],

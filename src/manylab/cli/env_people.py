@@ -66,7 +66,7 @@ def copy(name: NameArgument, new: NewArgument, path: PathOption = None, as_json:
     if (Path(source.path) / "conda-meta").is_dir():
         raise Refused(
             f"{name} is made of conda packages, which know the folder that they are in",
-            hint=f"'sudo manylab env export {name}', by whoever may, writes an environment.yml to make your own from",
+            hint=f"an administrator can give you the list of its packages: sudo manylab env export {name}",
         )
     target = (path or _home() / offered.OWN_FOLDER / new).absolute()
     if target.name != new:

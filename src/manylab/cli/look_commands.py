@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import re
@@ -65,7 +66,9 @@ def doctor(
     examined: list[Examined]
     if only:
         if unknown := [one for one in only if one not in ALL]:
-            raise NotFound(f"there is no check {unknown[0]!r}", hint="'manylab doctor --all' shows them all")
+            close = difflib.get_close_matches(unknown[0], ALL, 1)
+            meant = f"did you mean {close[0]!r}? " if close else ""
+            raise NotFound(f"there is no check {unknown[0]!r}", hint=f"{meant}'manylab doctor --all' shows them all")
         examined = [examine(ALL[one], scene) for one in only]
     else:
         examined = list(examine_all(scene, ALL))
@@ -111,12 +114,20 @@ def logs(
     return Result()
 
 
+def _no_log(what: str) -> NotFound:
+    """The error where neither a part of the site nor a person's server of this name has logged anything."""
+    close = difflib.get_close_matches(what, _PARTS, 1)
+    meant = f"did you mean {close[0]!r}? " if close else ""
+    return NotFound(
+        f"there is no log of {what or 'this site'}",
+        hint=f"{meant}The parts are {', '.join(_PARTS)}; of a person there is one from the first start of their server",
+    )
+
+
 def _files(folder: Path, what: str, lines: int, *, following: bool, as_json: bool) -> None:
     found = follow.chosen(folder, what)
     if not found and not following:
-        raise NotFound(
-            f"there is no log of {what or 'this site'} in {folder}", hint="logs appear when the site is started"
-        )
+        raise _no_log(what)
     several = what in ("", "servers") or len(found) > 1
 
     def say(name: str, line: str) -> None:
@@ -164,9 +175,7 @@ def _scopes(what: str) -> list[str]:
         return []
     found = scopes_of(what, run(["journalctl", "--field=_SYSTEMD_UNIT"], timeout=30).out.split())
     if not found:
-        raise NotFound(
-            f"the journal has nothing of a server of {what!r}", hint="'manylab logs' shows everything there is"
-        )
+        raise _no_log(what)
     return found
 
 

@@ -17,8 +17,8 @@ ADVICE = {
     "E-COMMAND": "The output of the program says what it did not like; the message has its first lines, `--json` all.",
     "E-NOT-CONVERGED": "Something works against manylab: another tool that manages the same file, a read-only file "
     "system, a full disk. `manylab plan` shows what is still different; put that right and `manylab apply` again.",
-    "E-ENV": "The environment that people use is untouched. Look at the packages named in the message: `manylab "
-    "env show`, `manylab config get envs.default.packages`.",
+    "E-ENV": "The environment that people use is untouched. Check the packages that the message names: `sudo manylab "
+    "env show default` lists what is installed, `sudo manylab env add default PACKAGE --dry-run` only solves.",
     "E-DOWNLOAD": "Check the network, the proxy and the mirrors ([mirrors] in [settings](settings.md)), and try again: "
     "what was downloaded is kept.",
     "E-BUNDLE": "Nothing was changed. Compare the file's sha256 with that of the original; a bundle is for one kind of "

@@ -99,7 +99,7 @@ def suggestion(path: Path) -> str:
     if renamed := jupyterhub_names.setting_for(last):
         return f"did you mean {renamed}?"
     if close := difflib.get_close_matches(last, here, 1, 0.6):
-        return f'did you mean "{close[0]}"?'
+        return f"did you mean {walk.dotted((*outer, close[0]))}?"
     if close := difflib.get_close_matches(last, elsewhere, 1, 0.75):
         return f"did you mean {walk.dotted((*elsewhere[close[0]], close[0]))}?"
     return "known here: " + ", ".join(here)

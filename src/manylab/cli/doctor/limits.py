@@ -36,6 +36,12 @@ def unenforced(config: Config, held: Collection[str]) -> list[str]:
     return [name for kind in _KINDS if kind not in (*held, "tasks") for name in wanted[kind]]
 
 
+_MEND = (
+    "have control groups mounted (without systemd: sudo apt install cgroupfs-mount), and run the site where they can "
+    "be written: on a machine of its own, or in a container that may have them (docs/how-to/limits.md); or "
+)
+
+
 @check(
     "limits-unenforced",
     "Limits of memory and processors are really held",
@@ -43,11 +49,7 @@ def unenforced(config: Config, held: Collection[str]) -> list[str]:
         "Limits of a whole server (with all its kernels) are held by control groups; where those cannot be had, as in "
         "many containers, one person can take everything."
     ),
-    mend=(
-        "have control groups mounted (without systemd: sudo apt install cgroupfs-mount), and run the site where they "
-        "can be written: on a machine of its own, or in a container that may have them (docs/how-to/limits.md); or "
-        "set the limit to none: sudo manylab config set servers.memory none"
-    ),
+    mend=f"{_MEND}set the limit to none: sudo manylab config set servers.memory none",
 )
 def limits_unenforced(scene: Scene) -> Iterator[Finding]:
     if scene.layout.system:
@@ -59,4 +61,5 @@ def limits_unenforced(scene: Scene) -> Iterator[Finding]:
         held, here = frozenset(), "only root can set limits"
     # A personal site has one person, and what all may use together is no question there.
     if left := [name for name in unenforced(scene.config, held) if scene.layout.system or name != TOTAL]:
-        yield warning(f"no effect on this machine, where {here}: {', '.join(left)}")
+        commands = "; ".join(f"sudo manylab config set {name} none" for name in left)
+        yield warning(f"no effect on this machine, where {here}: {', '.join(left)}", f"{_MEND}do without: {commands}")

@@ -283,10 +283,14 @@ def explain(error: CommandFailed) -> EnvironmentFailed | DownloadFailed | DiskFu
     if _SOURCE.search(text):
         return EnvironmentFailed(
             text,
-            hint="what was in use is untouched; a package that is published as source alone can be built in a sandbox, "
-            "if envs.NAME.source names it ('manylab env add --source')",
+            hint="nothing was changed; a package that is published as source alone can be built in a sandbox: run it "
+            "again with --source, or name it in envs.NAME.source",
         )
-    return EnvironmentFailed(text, hint="what was in use is untouched")
+    return EnvironmentFailed(
+        text,
+        hint="nothing was changed; check the names and versions of the packages, then run it again (with --dry-run it "
+        "only solves)",
+    )
 
 
 def disk_full(text: str) -> DiskFull:

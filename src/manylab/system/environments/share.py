@@ -137,7 +137,8 @@ def compile_new(folder: Path, python: str) -> None:
         raise disk_full("byte code could not be written")
     if done.status < 0:
         raise EnvironmentFailed(
-            f"compiling the packages ended with signal {-done.status}", hint="see whether memory is short, try again"
+            f"compiling the packages ended with signal {-done.status}",
+            hint="see whether memory is short (free -m), then run it again",
         )
 
 

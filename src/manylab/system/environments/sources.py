@@ -189,7 +189,10 @@ def _build(
         ) from error
     found = list((work / "out").glob("*.whl"))
     if len(found) != 1:
-        raise EnvironmentFailed(f"building {source.name} gave {len(found)} wheels instead of one", hint="leave it out")
+        raise EnvironmentFailed(
+            f"building {source.name} gave {len(found)} wheels instead of one",
+            hint="nothing was changed; leave that package out, or ask for another version",
+        )
     return found[0]
 
 
@@ -201,7 +204,10 @@ def _download(source: Source, target: Path, network: Mapping[str, str]) -> None:
                 size += len(data)
                 total.update(data)
                 if size > _LARGEST:
-                    raise DownloadFailed(f"the source of {source.name} is larger than a gigabyte", hint="leave it out")
+                    raise DownloadFailed(
+                        f"the source of {source.name} is larger than a gigabyte",
+                        hint="nothing was changed; leave that package out, or ask for another version",
+                    )
                 file.write(data)
     except (URLError, OSError, ValueError) as error:
         raise DownloadFailed(
@@ -222,7 +228,10 @@ def build_requirements(archive: Path) -> tuple[str, ...]:
         said = tomllib.loads(text).get("build-system", {}) if text else {}
         needed = [str(Requirement(one)) for one in said.get("requires", _USUAL)]
     except (OSError, ValueError, EOFError, tarfile.TarError, zipfile.BadZipFile, AttributeError, TypeError) as error:
-        raise EnvironmentFailed(f"{archive.name} is no source of a package: {error}", hint="leave it out") from error
+        raise EnvironmentFailed(
+            f"{archive.name} is no source of a package: {error}",
+            hint="nothing was changed; leave that package out, or ask for another version",
+        ) from error
     # Older setuptools need it, and say so only when they are run.
     more = ["wheel"] if "setuptools" in {Requirement(one).name for one in needed} else []
     return tuple(dict.fromkeys([*needed, *more]))
@@ -263,12 +272,18 @@ def _keep(built: Path, source: Source, store: Path) -> None:
         name, version, _, _ = parse_wheel_filename(built.name)
         descriptor = os.open(built, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except (InvalidWheelFilename, InvalidSdistFilename, OSError) as error:
-        raise EnvironmentFailed(f"building {source.name} gave no wheel: {error}", hint="leave it out") from error
+        raise EnvironmentFailed(
+            f"building {source.name} gave no wheel: {error}",
+            hint="nothing was changed; leave that package out, or ask for another version",
+        ) from error
     with os.fdopen(descriptor, "rb") as file:
         status = os.fstat(descriptor)
         right = name == source.name and version == Version(source.version)
         if not right or not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST:
-            raise EnvironmentFailed(f"building {source.name} gave something else: {built.name}", hint="leave it out")
+            raise EnvironmentFailed(
+                f"building {source.name} gave something else: {built.name}",
+                hint="nothing was changed; leave that package out, or ask for another version",
+            )
         store.mkdir(parents=True, exist_ok=True)
         target = store / built.name
         if not target.exists():

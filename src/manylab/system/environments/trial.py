@@ -32,7 +32,7 @@ from manylab.system.run import run
 _LONGEST = 1200.0
 _HERE = Path(__file__).parent
 _PREFIX = "manylab-trial-"
-_HINT = "what was in use is untouched; ask for another version, or leave the package out"
+_HINT = "nothing was changed; ask for another version ('PACKAGE<2'), or leave the package out"
 
 # manylab's own environments: what must be importable besides what was asked for.
 # A test of a whole server belongs here as well, see docs/decisions/0013.
