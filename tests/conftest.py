@@ -36,6 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # tests start and then interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    config.addinivalue_line("markers", "soak: takes long and rarely fails alone: only with `./manylab test --all`")
     config.addinivalue_line("markers", "first: runs before others, which profit from what it leaves in the cache")
 
 

@@ -15,7 +15,7 @@ PASSWORD = "bench mark"
 # Lab, kernel and memory, as they are called in the results.
 MEASURED = {"lab", "kernel", "stack", "server-private", "kernel-private", "crowd-2"}
 
-pytestmark = pytest.mark.timeout(1200)
+pytestmark = [pytest.mark.timeout(1200), pytest.mark.soak]
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ OWN = "/home/alice/.local/share/jupyter/kernels"
 FORGET = "rm -rf /home/alice/.ipython /home/alice/.cache /home/alice/.config /tmp/mpl*"
 
 
-@pytest.fixture(scope="module", params=["bookworm", "trixie"])
+@pytest.fixture(scope="module", params=["bookworm", pytest.param("trixie", marks=pytest.mark.soak)])
 def site(request) -> Iterator[Site]:
     with Site(request.param) as site:
         site.add_user("alice", "her password")

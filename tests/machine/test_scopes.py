@@ -9,6 +9,8 @@ from harness import SUITES, Machine
 
 from support.build import put_project, with_packages
 
+pytestmark = pytest.mark.soak
+
 # Eight at a time keep systemd busy, so that it reads what came in the meantime at once. It reads the first words of a
 # connection into 256 bytes, and forgot a question that fitted in there as a whole until something else came.
 ASK = """

@@ -19,6 +19,8 @@ from support.client import Client
 from support.looking import EVERYWHERE, ask, everywhere, in_memory
 from support.site import Site
 
+pytestmark = pytest.mark.soak
+
 PASSWORD = "wonderland 1865"
 PEOPLE = ("alice", "bob", "carol", "dave", "erin")
 EACH = 10 if EVERYWHERE else 4

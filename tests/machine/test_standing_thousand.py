@@ -21,6 +21,8 @@ from support.client import Client
 from support.looking import ask, everywhere, in_memory
 from support.site import Site
 
+pytestmark = pytest.mark.soak
+
 PASSWORD = "wonderland 1865"
 PEOPLE = ("alice", "bob", "carol", "dave")
 STARTS = int(os.environ.get("MANYLAB_STARTS", "60"))

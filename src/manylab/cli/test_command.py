@@ -54,6 +54,9 @@ QUICK = (Part.UNIT, Part.SECURITY)
 @command(app, "test", example="./manylab test --only machine -k rollback")
 def test(
     quick: Annotated[bool, typer.Option("--quick", help="Leave out what needs whole machines or a browser.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also what is marked as soak: crowds, kills, every machine. Before a release.")
+    ] = False,
     only: Annotated[Part | None, typer.Option("--only", help="Only one folder of tests/.")] = None,
     expression: Annotated[
         str, typer.Option("-k", metavar="EXPR", help="Only tests whose names match, as pytest's -k.")
@@ -84,9 +87,11 @@ def test(
     argv += ["--numprocesses", at_once, "--dist", "loadfile", "--no-loadscope-reorder"]
     argv += [*(["-k", expression] if expression else []), *(["-x"] if exit_first else [])]
     argv += [str(folder) for folder in folders if any(folder.rglob("test_*.py"))]
+    argv += ["-m", "" if everything else "not soak"]
     kept = {
         name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME", "PYTEST_ADDOPTS")
     }
+    kept |= {"MANYLAB_EVERYWHERE": "1"} if everything else {}
     os.chdir(checkout)
     # pytest takes this process's place, so that Ctrl-C, its exit status and its last line are its own.
     os.execve(python, argv, kept)  # noqa: S606  an argv list, no shell
