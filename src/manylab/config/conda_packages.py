@@ -13,6 +13,7 @@ from manylab.config.values import Wrong, shown, text
 SCIENTIFIC = (
     *("ipykernel", "ipympl", "ipywidgets", "boost-histogram", "matplotlib", "numba", "numpy", "py-opencv", "pandas"),
     *("pillow", "pip", "scikit-learn", "scipy", "sympy", "yt-dlp"),
+    *("jupyterlab", "jupyter_console", "notebook", "black", "isort", "pandoc"),
 )
 DEFAULT_CHANNELS = ("conda-forge",)
 

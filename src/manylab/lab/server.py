@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.util
 import locale
 import os
+import shutil
 import socket
 import stat
 import sys
@@ -21,6 +23,7 @@ from manylab.lab import (
     applications,
     bodies,
     config,
+    exports,
     folders,
     languages,
     own,
@@ -66,6 +69,7 @@ def build(environ: Mapping[str, str], **more: Mapping[str, Any]) -> ServerApp:
     own.use({**mine, **found})
     remove_stale_socket(Path(environ["MANYLAB_SOCKET"]))
     wanted = Config(config.settings(own.environ, home=home, prefix=Path(sys.prefix)))
+    wanted.merge(Config(exports.offered(shutil.which, importlib.util.find_spec)))
     wanted.merge(Config({name: dict(traits) for name, traits in more.items()}))
     provisioner.register()
     usage.use()

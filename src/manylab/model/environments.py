@@ -20,13 +20,15 @@ from manylab.model.facts import Facts, Python
 from manylab.model.resources import CONDA, Asked, Copy, Environment, File, KernelSource, Link
 
 # Raised when environments are built differently from the same lock, so that old ones are not taken for new ones.
-FORMAT = 5
+FORMAT = 6
 
 HUB, SERVER, PROXY, DEFAULT = "hub", "server", "proxy", "default"
 SCIENTIFIC = "scientific"
 
 # What `servers.collaboration` brings.
 COLLABORATION = ("jupyter-collaboration>=4",)
+# Where each environment has a font with Chinese, Japanese and Korean (system.environments.fonts).
+FONT = Path("share/fonts/wqy-microhei.ttc")
 # manylab's own environments; all others are people's.
 OWN = (HUB, SERVER, PROXY)
 

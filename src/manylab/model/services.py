@@ -135,7 +135,7 @@ def _revision(*parts: str) -> str:
 
 def machine_files(config: Config, facts: Facts, layout: Layout) -> Iterator[Resource]:
     """What is outside manylab's own folders, on root's sites: PAM service, PATH of login shells, the command, the
-    proxy's certificate.
+    font, the proxy's certificate.
     """
     _, (proxy_account, proxy_group) = accounts.owners(facts)
     if facts.tls is not None:
@@ -150,6 +150,8 @@ def machine_files(config: Config, facts: Facts, layout: Layout) -> Iterator[Reso
         layout.profile_file, scripts.profile_text(group=str(config.people.group), folder=folder), 0o644, "root", "root"
     )
     yield Link(layout.command, str(layout.env_current(environments.HUB) / "bin/manylab"))
+    # For what looks for fonts on the machine: a browser that draws for plotly, an environment of somebody's own.
+    yield Link(layout.system_font, str(layout.env_current(environments.SERVER) / environments.FONT))
 
 
 def installed(config: Config, facts: Facts, layout: Layout, envs: Mapping[str, Environment]) -> Iterator[Resource]:

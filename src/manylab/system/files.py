@@ -190,6 +190,8 @@ def give_contents(folder: Path, owner: str, group: str) -> None:
 
 def make_link(want: Link) -> None:
     """Point a link at its target in one rename."""
+    if not want.path.parent.exists():  # a bare machine has no /usr/local/share/fonts
+        make_directory(Directory(want.path.parent))
     temporary = f".{want.path.name}.manylab-new"
     with _parent(want.path) as folder:
         with contextlib.suppress(FileNotFoundError):

@@ -16,7 +16,19 @@ from manylab.model.locked import versions
 from manylab.model.resources import Environment
 from manylab.plan.packages import difference, in_words
 from manylab.system import registries
-from manylab.system.environments import conda, debugger, inspect, packing, pythons, record, share, sources, trial
+from manylab.system.environments import (
+    conda,
+    debugger,
+    exports,
+    fonts,
+    inspect,
+    packing,
+    pythons,
+    record,
+    share,
+    sources,
+    trial,
+)
 from manylab.system.environments.distributions import installed
 from manylab.system.environments.installers import BUILD_TIMEOUT, BUNDLE, WHEELS_ONLY, Say, disk_full, explain, uv
 from manylab.system.environments.together import Stages
@@ -69,7 +81,7 @@ def build(
                 _install(want, cache, sources.reachable(built, network) if theirs and built else network, say)
         with stages.one(stages.compiling):
             say("compiling what is new")
-            open_doors = debugger.close(want.path)
+            undone = [*debugger.close(want.path), *fonts.add(want.path), *exports.add(want.path)]
             # What this generation is made of is the same as before for the most part.
             before = share.earlier(want.path, want.python_minor, stages.compiled)
             share.link_same(want.path, before)
@@ -81,7 +93,7 @@ def build(
             share.open_to_all(want.path)
             stages.compiled.append(want.path)
         packages = installed(want.path)
-        found = [*inspect.report(want.path, packages), *open_doors]
+        found = [*inspect.report(want.path, packages), *undone]
         for line in found:
             say(f"note: {line}")
         with stages.one(stages.trying):
