@@ -24,6 +24,7 @@ OF_THE_MACHINE = {
     "profile_file",
     "sudoers_file",
     "command",
+    "system_font",
 }
 
 

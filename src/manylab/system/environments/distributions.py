@@ -87,6 +87,8 @@ class Distribution:
     def imports(self) -> tuple[str, ...]:
         """What has to be importable for it to be of use; () for one that has only programs or data."""
         found = self._modules()
+        if (own := self.name.replace("-", "_")) in found:
+            return (own,)  # others beside it may need what was not asked for: black's blackd
         public = [name for name in found if not name.startswith("_") and name.split(".")[0] not in _BY_MISTAKE]
         return tuple(sorted(public or [name for name in found if name.split(".")[0] not in _BY_MISTAKE]))
 
