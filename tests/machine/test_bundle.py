@@ -76,7 +76,7 @@ def bundle(channel) -> Iterator[bytes]:
 
 @pytest.fixture(scope="module")
 def island(bundle) -> Iterator[Site]:
-    machine = Machine(lonely("bookworm"), tmpfs="6G", network="private")
+    machine = Machine(lonely("bookworm"), tmpfs="7G", network="private")
     with machine:
         machine.run(["mkdir", "-p", "/srv"])
         inside(machine, BUNDLE).write_bytes(bundle)
