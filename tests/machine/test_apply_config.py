@@ -50,7 +50,7 @@ address = "0.0.0.0"
 
 [people]
 group = "root; rm -rf /"
-admins = ["Alice", "../x"]
+admins = ["-x", "../x"]
 
 [servers]
 memory = "lots"

@@ -83,7 +83,7 @@ class Client:
     @property
     def server_url(self) -> str:
         """Where the person's own server is."""
-        return f"{self.url}user/{quote(self.name)}/"
+        return f"{self.url}user/{quote(self.name, safe='@~')}/"
 
     def get(self, path: str, **more: Any) -> httpx.Response:
         """A page below the site's address, redirects followed."""
@@ -131,7 +131,7 @@ class Client:
         Raises StartFailed with what the hub said.
         """
         began = time.monotonic()
-        asked = self.api("POST", f"users/{quote(self.name)}/server")
+        asked = self.api("POST", f"users/{quote(self.name, safe='@~')}/server")
         if asked.status_code == 400 and "already running" in asked.text:
             return 0.0
         if asked.status_code >= 400:
@@ -147,7 +147,7 @@ class Client:
 
     def _progress(self, timeout: float) -> Iterator[dict[str, Any]]:
         end = time.monotonic() + timeout
-        url = f"{self.url}hub/api/users/{quote(self.name)}/server/progress"
+        url = f"{self.url}hub/api/users/{quote(self.name, safe='@~')}/server/progress"
         headers = {**self.xsrf(f"{self.url}hub/"), "Referer": f"{self.url}hub/home", "Accept": "text/event-stream"}
         with self.http.stream("GET", url, headers=headers, timeout=timeout) as answer:
             for line in answer.iter_lines():
@@ -158,9 +158,9 @@ class Client:
 
     def stop_server(self, timeout: float = 60.0) -> None:
         """By the API, and wait until the hub says that it is gone."""
-        self.api("DELETE", f"users/{quote(self.name)}/server").raise_for_status()
+        self.api("DELETE", f"users/{quote(self.name, safe='@~')}/server").raise_for_status()
         end = time.monotonic() + timeout
-        while self.api("GET", f"users/{quote(self.name)}").json()["servers"]:
+        while self.api("GET", f"users/{quote(self.name, safe='@~')}").json()["servers"]:
             assert time.monotonic() < end, f"{self.name}'s server still runs after {timeout:g} s"
             time.sleep(0.1)
 

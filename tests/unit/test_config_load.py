@@ -49,7 +49,7 @@ def test_every_problem_is_reported_at_once_in_the_order_of_the_file():
         [https]
         key = "/etc/key.pem"
         [people]
-        admins = ["root; rm -rf /", "../x", "Alice", "a b", "x2345678901234567890123456789012345678901"]
+        admins = ["root; rm -rf /", "../x", "-x", "a:b", " x"]
         """
     assert lines_and_keys(text) == [
         (2, "site.memory"),
@@ -94,7 +94,7 @@ def test_an_unknown_key_says_what_was_meant(text, meant):
         ("[http]\n\n# note\nport = 0", 4, "http.port"),
         ("http.port = 0", 1, "http.port"),
         ("# x\nhttp = { address = '127.0.0.1', port = 0 }", 2, "http.port"),
-        ("[people]\nadmins = [\n  # who\n  'alice',\n\n  'Bob',\n]", 2, "people.admins[1]"),
+        ("[people]\nadmins = [\n  # who\n  'alice',\n\n  '-b',\n]", 2, "people.admins[1]"),
         ('[site]\nname = """\nport = 1\n[http]\n"""\nlanguage = "fr"', 2, "site.name"),
         ("[site]\nname = '''a''''\n[ http ]\n\"port\" = 0", 4, "http.port"),
         ("[envs.course]\n[envs . 'Big Data']", 2, 'envs."Big Data"'),

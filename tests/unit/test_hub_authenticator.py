@@ -47,7 +47,19 @@ def test_the_name_is_what_the_warden_answers(warden):
     assert warden.asked == [{"do": "authenticate", "user": "alice", "password": PASSWORD}]
 
 
-@pytest.mark.parametrize("name", ["Alice", "ALICE", "alice ", "a/../b", "", "алиса", "x" * 33, "alice\n"])
+@pytest.mark.parametrize("name", ["Alice", "20231234", "a@b.org", "EX\\alice", "张三", "x" * 33])
+def test_a_name_that_a_machine_can_have_is_asked_for_as_it_was_typed(warden, name):
+    warden.answer = {"ok": True, "user": name}
+    assert sign_in(name)["name"] == name
+    assert warden.asked == [{"do": "authenticate", "user": name, "password": PASSWORD}]
+
+
+def test_the_hub_calls_a_person_as_the_machine_spells_it(warden):
+    warden.answer = {"ok": True, "user": "alice"}
+    assert sign_in("ALICE")["name"] == "alice"
+
+
+@pytest.mark.parametrize("name", ["-alice", "alice ", "a/../b", "..", "", "a:b", "x" * 256, "alice\n"])
 def test_what_can_be_no_accounts_name_is_refused_and_not_changed_into_one(warden, name):
     with pytest.raises(web.HTTPError) as caught:
         sign_in(name)

@@ -167,7 +167,7 @@ def test_one_account_at_its_limit_takes_nothing_from_another(tmp_path):
     ("uid", "whose"),
     [
         (1000, 1000), (99999, 99999), (100000, "subordinates of alice"), (165535, "subordinates of alice"),
-        (165536, 1001), (300000, 300000),
+        (165536, "subordinates of 1001"), (300000, 300000),
     ],
 )  # fmt: skip
 def test_subordinate_accounts_count_as_the_person_who_has_them(uid, whose):

@@ -72,7 +72,7 @@ def test_each_question_of_the_contract_is_a_message(question, message):
         b'{"do":"list","do":"stop-all"}',
         b'{"do":"status","user":"alice"}',
         b'{"do":"status","user":"alice","server":null}',
-        b'{"do":"status","user":"Alice","server":""}',
+        b'{"do":"status","user":"-alice","server":""}',
         b'{"do":"status","user":"a/../b","server":""}',
         b'{"do":"status","user":["alice"],"server":""}',
         b'{"do":"status","user":"alice","server":"../x"}',

@@ -67,7 +67,7 @@ def test_the_example_of_the_contract_is_accepted():
         {"hub_uid": -1},
         {"min_uid": 0},
         {"person_uid": 0},
-        {"group": "Not A Group"},
+        {"group": "not/a group"},
         {"pam_service": "../x"},
         {"socket": "relative"},
         {"socket": "/run/../etc"},

@@ -5,13 +5,13 @@ Joining and leaving take effect at once; homes are never touched unless asked.
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from manylab.apply import generations
 from manylab.apply.site import Site
-from manylab.base import names
 from manylab.base.errors import NotFound, NotInstalled, Refused
 from manylab.config import edit
 from manylab.model.resources import Group
@@ -40,23 +40,20 @@ class Removed:
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody who may sign in. servers: names of those running ("" the default one).
-
-    password: "set", or "none or locked".
-    """
+    """Somebody who may sign in. servers: names of those running ("" the default one)."""
 
     name: str
     admin: bool
     servers: tuple[str, ...]
-    password: str
+    password: accounts.Password
 
 
 def check_name(name: str) -> str:
-    """The name, if it can be a person's account. Raises BadName or Refused (root)."""
-    checked = names.account(name)
-    if checked == "root":
+    """The name, as the machine spells it if there is such an account. Raises BadName or Refused (root)."""
+    found = accounts.find_person(name)
+    if name == "root" or (found is not None and found.uid == 0):
         raise Refused("root never signs in", hint="use the account of a person")
-    return checked
+    return name if found is None else found.name
 
 
 def check_password(password: str) -> None:
@@ -66,8 +63,8 @@ def check_password(password: str) -> None:
 
 
 def has_password(name: str) -> bool:
-    """Whether the account exists and has a usable password."""
-    return accounts.find_person(name) is not None and accounts.has_password(name)
+    """Whether the account exists and has a usable password, as far as this machine can say."""
+    return accounts.find_person(name) is not None and accounts.password(name) != "none or locked"
 
 
 def home_of(name: str) -> str:
@@ -160,7 +157,7 @@ def everybody(site: Site) -> list[Person]:
             name,
             name in admins,
             tuple(running.get(name, ())),
-            "set" if accounts.has_password(name) else "none or locked",
+            accounts.password(name),
         )
         for name in accounts.members(str(site.config.people.group))
     ]
@@ -176,7 +173,9 @@ def edit_admins(site: Site, names: Sequence[str], wanted: bool) -> tuple[str, bo
         if (name in site.config.people.admins) == wanted:
             continue
         if wanted and not accounts.is_member(name, str(site.config.people.group)):
-            raise NotFound(f"{name} may not sign in, so cannot be an admin", hint=f"first: manylab user add {name}")
+            raise NotFound(
+                f"{name} may not sign in, so cannot be an admin", hint=f"first: manylab user add {shlex.quote(name)}"
+            )
         change = edit.add_to_list if wanted else edit.remove_from_list
         text = change(text, "people.admins", name)
     return text, text != site.config_text

@@ -192,7 +192,7 @@ class Layout:
 
     def server_run(self, person: str, server: str) -> Path:
         """The folder of one running server: its socket `server.sock` and its runtime files."""
-        return self.servers_run / names.account(person) / names.server_folder(server)
+        return self.servers_run / names.folder(person) / names.server_folder(server)
 
     # the machine's own folders (only written as root)
     @property

@@ -161,7 +161,7 @@ def journal_command(what: str, scopes: Iterable[str], lines: int, *, following: 
 def scopes_of(person: str, known: Iterable[str]) -> list[str]:
     """Which of the journal's units were servers of this person (see warden.spawn for their names). Pure."""
     server = r"(?:_|[a-z0-9](?:-?[a-z0-9])*)"
-    pattern = re.compile(rf"manylab-server-{re.escape(person)}-{server}-[0-9a-f]{{8}}\.scope")
+    pattern = re.compile(rf"manylab-server-{re.escape(names.folder(person))}-{server}-[0-9a-f]{{8}}\.scope")
     return sorted(unit for unit in known if pattern.fullmatch(unit))
 
 

@@ -80,7 +80,7 @@ def find(context: Context) -> list[Server]:
 def own(folder: Path, name: str) -> list[Server]:
     """This person's servers: who listens on the sockets in their folder, which nobody but they can make."""
     found = []
-    for path in sorted((folder / name).glob("*/server.sock")) if _named(name) else ():
+    for path in sorted((folder / names.folder(name)).glob("*/server.sock")) if _named(name) else ():
         pid = listener(path)
         reading = top_processes.read(pid) if pid else None
         if reading is not None:

@@ -13,7 +13,7 @@ from manylab.hub import sentences
 from manylab.hub.membership_mixin import MembersOnly
 from manylab.system import warden_client
 
-_LOGGED = 40  # characters; nobody's name is longer
+_LOGGED = 80  # characters
 
 
 class WardenAuthenticator(MembersOnly):
@@ -31,7 +31,7 @@ class WardenAuthenticator(MembersOnly):
         try:
             names.account(user)
         except BadName:
-            # Not sent on: it can be no account's name. 'Alice' ends here and is not taken for 'alice'.
+            # Not sent on: it can be no account's name.
             self.log.warning("Refused to sign in %.*r: not an account's name", _LOGGED, user)
             raise self._refusal("unknown", language) from None
         question = {"do": "authenticate", "user": user, "password": password}

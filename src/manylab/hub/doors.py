@@ -107,6 +107,5 @@ def owner(uid: int, subordinates: Iterable[str]) -> int | str:
     With user namespaces one person can be 65536 uids more; together they are that one person.
     """
     name = subuid.owner(uid, subordinates)
-    if name is None:
-        return uid
-    return int(name) if name.isdigit() else f"subordinates of {name}"
+    # A number in that file may be an account's name as well as its uid, so it is never taken for a uid here.
+    return uid if name is None else f"subordinates of {name}"

@@ -74,7 +74,7 @@ class WardenSpawner(Spawner):  # type: ignore[misc]
 
     def expected_socket(self) -> str:
         """Where the warden will have the server listen; the server needs to know before it is started."""
-        folder = PurePosixPath(self.servers_dir) / names.account(self.user.name) / names.server_folder(self.name)
+        folder = PurePosixPath(self.servers_dir) / names.folder(self.user.name) / names.server_folder(self.name)
         return str(folder / "server.sock")
 
     def get_env(self) -> dict[str, str]:

@@ -21,20 +21,26 @@ def init_script_text(*, python: str, services_json: str, state: str) -> str:
 
 def sudoers_text(operator: str, command: str = "/usr/local/bin/manylab") -> str:
     """/etc/sudoers.d/manylab: one account may start, stop and restart the service and see its status, as root."""
-    names.account(operator)
+    # Letters, digits, "_" and "-" need no escape (sudoers(5)), but a word of capitals would be an alias, such as ALL.
+    user = re.sub(
+        rb"^[A-Z0-9]|[^A-Za-z0-9_-]", lambda found: b"\\x%02x" % ord(found[0]), names.account(operator).encode()
+    ).decode()
+    if operator[0] in "#%+":
+        raise ConfigError(f"{operator!r:.80} would be a number or a group in a sudoers file")
     if not re.fullmatch(r"/[A-Za-z0-9/._-]+", command):
         raise ConfigError(f"{command!r:.80} cannot be in a sudoers file")
     actions = ", ".join(f"{command} {action}" for action in ("start", "stop", "restart", "status"))
-    return f"{PREFIX}{operator} ALL=(root) NOPASSWD: NOSETENV: {actions}\n"
+    return f"{PREFIX}{user} ALL=(root) NOPASSWD: NOSETENV: {actions}\n"
 
 
 def profile_text(*, group: str, folder: str) -> str:
     """/etc/profile.d/manylab.sh: the user environment first on PATH, for members of the site's group only."""
     names.group(group)
     quoted = shlex.quote(folder)
+    within_quotes = re.sub(r'([\\"$`])', r"\\\1", group)
     return f"""{PREFIX}# Members of the group {group} have the shared Python first on PATH in login shells.
 case " $(id -Gn 2>/dev/null) " in
-  *" {group} "*)
+  *" {within_quotes} "*)
     case ":${{PATH:-}}:" in
       *:{quoted}:*) ;;
       *) PATH={quoted}${{PATH:+:$PATH}}; export PATH ;;

@@ -5,16 +5,23 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from manylab.base import names
-from manylab.base.errors import NotFound, Refused
+from manylab.base.errors import BadName, CommandFailed, NotFound, Refused
 from manylab.base.layout import private_record
 from manylab.model.resources import Account, Group
 from manylab.system.run import run
 
 NOLOGIN = "/usr/sbin/nologin"
+# useradd's exit status for a name that it does not take: shadow before 4.15 (E_BAD_ARG), and since (E_BAD_NAME).
+_BAD_NAME = (3, 19)
+
+# "of a directory": the account is not in this machine's files, so only the directory knows.
+Password: TypeAlias = Literal["set", "none or locked", "of a directory"]
 
 
 @dataclass(frozen=True)
@@ -130,9 +137,21 @@ def refuse_system_account(person: Person, min_uid: int) -> None:
 
 
 def add_person(name: str) -> None:
-    """Make an account with a home and bash, without a password (nobody can sign in until it has one)."""
+    """Make an account with a home and bash, without a password (nobody can sign in until it has one).
+
+    Raises BadName when the machine makes no account of this name.
+    """
     shell = "/bin/bash" if Path("/bin/bash").exists() else "/bin/sh"
-    run(["useradd", "--create-home", "--shell", shell, names.account(name)])
+    try:
+        run(["useradd", "--create-home", "--shell", shell, "--", names.account(name)])
+    except CommandFailed as error:
+        if error.data.get("status") not in _BAD_NAME:
+            raise
+        raise BadName(
+            f"this machine makes no account {name!r}: {error.message}",
+            hint="choose a name that useradd takes; an account that is there already (of a directory, or made with "
+            "useradd --badname) is only put into the site's group",
+        ) from error
     # Debian 12 makes homes that everybody can read; notebooks are nobody else's business.
     Path(pwd.getpwnam(name).pw_dir).chmod(0o700)
 
@@ -147,18 +166,19 @@ def set_password(name: str, password: str) -> None:
     run(["chpasswd"], input=f"{names.account(name)}:{password}\n")
 
 
-def has_password(name: str) -> bool:
-    """Whether /etc/shadow holds a usable password hash for the account (root only)."""
-    for line in Path("/etc/shadow").read_text(encoding="utf-8", errors="replace").splitlines():
+def password(name: str) -> Password:
+    """What /etc/shadow says of the account's password (root only)."""
+    for line in Path("/etc/shadow").read_text(encoding="utf-8", errors="replace").split("\n"):
         fields = line.split(":")
         if fields[0] == name:
-            return len(fields) > 1 and fields[1] not in ("", "x") and fields[1][0] not in "!*"
-    return False
+            usable = len(fields) > 1 and fields[1] not in ("", "x") and fields[1][0] not in "!*"
+            return "set" if usable else "none or locked"
+    return "of a directory"
 
 
 def join(name: str, group: str) -> None:
     """Put the account into the group."""
-    run(["usermod", "--append", "--groups", names.group(group), names.account(name)])
+    run(["usermod", "--append", "--groups", names.group(group), "--", names.account(name)])
 
 
 def leave(name: str, group: str) -> None:
@@ -166,14 +186,15 @@ def leave(name: str, group: str) -> None:
     person = pwd.getpwnam(names.account(name))
     if grp.getgrnam(group).gr_gid == person.pw_gid:
         raise Refused(
-            f"{group} is the primary group of {name}", hint=f"give it another one first: usermod --gid OTHER {name}"
+            f"{group} is the primary group of {name}",
+            hint=f"give it another one first: usermod --gid OTHER {shlex.quote(name)}",
         )
     run(["gpasswd", "--delete", name, names.group(group)])
 
 
 def delete_person(name: str, *, delete_home: bool) -> None:
     """Delete the account and, only when asked for in as many words, its home."""
-    run(["userdel", *(["--remove"] if delete_home else []), names.account(name)], timeout=600)
+    run(["userdel", *(["--remove"] if delete_home else []), "--", names.account(name)], timeout=600)
 
 
 def remove_private(private: Path, person: Person) -> bool:

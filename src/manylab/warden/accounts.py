@@ -48,11 +48,21 @@ async def ask(question: Callable[..., _T], *about: object) -> _T:
         raise Refusal("error", "the directory of accounts does not answer") from None
 
 
+def spelled(name: str) -> str:
+    """The machine's own spelling of a name that somebody typed: some directories take `ALICE` for `alice`.
+
+    Raises Refusal `unknown`.
+    """
+    try:
+        return pwd.getpwnam(names.account(name)).pw_name
+    except (BadName, KeyError):
+        raise Refusal("unknown", "there is no such account") from None
+
+
 def find(name: str, settings: Settings) -> Person:
     """The account of this name, if it is one of a person; raises Refusal `unknown` or `system-account`.
 
-    A name is never mapped to another: `Alice` is not `alice`, and a directory that answers with another spelling is
-    refused, because everything else (folders, registry, the hub's database) goes by the name.
+    Everything else (folders, registry, the hub's database) goes by the name, so it is exactly the machine's.
     """
     try:
         found = pwd.getpwnam(names.account(name))

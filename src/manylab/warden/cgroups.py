@@ -33,7 +33,7 @@ __all__ = [
 
 log = logging.getLogger("manylab.warden")
 
-SCOPE: Final = re.compile(r"manylab-server-([a-z0-9_-]{1,120})\.scope")
+SCOPE: Final = re.compile(r"manylab-server-([A-Za-z0-9_.-]{1,120})\.scope")
 _UNITS: Final = Path("/etc/systemd/system")
 _INFINITY: Final = (1 << 64) - 1  # systemd's word for no limit
 _TIDY: Final = 10.0  # seconds for the last processes of a cage to be gone

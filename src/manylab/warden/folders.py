@@ -16,7 +16,7 @@ import threading
 from pathlib import Path
 from typing import Final
 
-from manylab.base import logs
+from manylab.base import logs, names
 from manylab.base.layout import private_record
 from manylab.warden import accounts, processes
 from manylab.warden.accounts import Person
@@ -43,7 +43,8 @@ def own(path: Path, mode: int) -> None:
 def for_person(settings: Settings, person: Person) -> Path:
     """`servers/NAME`, owner the person, group the web's, mode 02710: nobody else can enter. Raises Refusal, OSError."""
     own(settings.servers, 0o711)
-    path = settings.servers / person.name
+    name = names.folder(person.name)
+    path = settings.servers / name
     with contextlib.suppress(FileNotFoundError):
         found = path.lstat()
         if not stat.S_ISDIR(found.st_mode):
@@ -53,8 +54,8 @@ def for_person(settings: Settings, person: Person) -> Path:
     parent = os.open(settings.servers, _FOLDER)
     try:
         with contextlib.suppress(FileExistsError):
-            os.mkdir(person.name, 0o700, dir_fd=parent)
-        folder = os.open(person.name, _FOLDER, dir_fd=parent)
+            os.mkdir(name, 0o700, dir_fd=parent)
+        folder = os.open(name, _FOLDER, dir_fd=parent)
     finally:
         os.close(parent)
     try:
@@ -164,9 +165,9 @@ def private_parts(folder: Path) -> Path:
 
 
 def open_log(folder: Path, name: str) -> int:
-    """`server-NAME.log`, open for appending; the caller closes it. Raises OSError."""
+    """`server-NAME.log` of an account, open for appending; the caller closes it. Raises OSError."""
     own(folder, 0o755)
-    path = folder / f"server-{name}.log"
+    path = folder / f"server-{names.folder(name)}.log"
     trim_log(path)
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     descriptor = os.open(path, flags, 0o640)

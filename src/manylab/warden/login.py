@@ -7,6 +7,7 @@ import logging
 import random
 import time
 from collections import OrderedDict
+from dataclasses import replace
 from typing import Final
 
 from manylab.base import names
@@ -93,6 +94,7 @@ class Login:
         name = message.user
         try:
             names.account(name)
+            name = await accounts.ask(accounts.spelled, name)
             person = await accounts.ask(accounts.find, name, settings)
         except BadName:
             log.info("no account can have the name %.80s", ascii(name))
@@ -105,7 +107,7 @@ class Login:
         if not self._throttle.begin(name, time.monotonic()):
             raise Refusal("busy", "too many wrong passwords; wait a minute and try again")
         try:
-            await self._ask_pam(message, settings)
+            await self._ask_pam(replace(message, user=name), settings)
         except Refusal as refusal:
             if refusal.reason not in ("wrong", "unknown"):
                 self._throttle.forgive(name)

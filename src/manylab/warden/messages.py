@@ -69,9 +69,9 @@ def _text(value: object, what: str, limit: int) -> str:
 
 
 def _target(user: object, server: object) -> None:
-    """An account's name and a server's name, both safe in a path, a unit name and an argv."""
+    """An account's name (see names.folder for paths and units) and a server's name."""
     try:
-        names.account(_text(user, "user", 32))
+        names.account(_text(user, "user", MAX_LOGIN))
         names.server(_text(server, "server", 30))
     except BadName as error:
         raise BadMessage(error.message) from None

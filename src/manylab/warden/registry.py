@@ -120,7 +120,9 @@ class Registry:
                 yield entry
 
     def _file(self, entry: Entry) -> Path:
-        return self.folder / f"{entry.user}+{names.server_folder(entry.server)}.json"  # "+" is in neither name
+        return (
+            self.folder / f"{names.folder(entry.user)}+{names.server_folder(entry.server)}.json"
+        )  # "+" is in neither name
 
     @staticmethod
     def _read(path: Path) -> Entry | None:

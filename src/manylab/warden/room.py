@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeGuard
 
-from manylab.base import procfs
+from manylab.base import names, procfs
+from manylab.base.errors import BadName
 from manylab.warden import folders, processes
 from manylab.warm import subuid
 
@@ -72,16 +73,21 @@ def to_blame(uses: Mapping[str, Use], room: os.statvfs_result) -> str | None:
 
 
 def owner(uid: int, people: Mapping[int, str], subordinates: Iterable[str]) -> str | None:
-    """Whose this account is, if anybody's. people: {uid: name}. subordinates: the lines of /etc/subuid. Pure.
+    """Whose this account is, if anybody's. people: {uid: folder}. subordinates: the lines of /etc/subuid. Pure.
 
     With user namespaces one person can be 65536 uids more.
     """
     if uid in people:
         return people[uid]
-    name = subuid.owner(uid, subordinates)
-    if name is not None and name.isdigit():
-        name = people.get(int(name))
-    return name if name in people.values() else None
+    name = subuid.owner(uid, subordinates) or ""
+    try:
+        folder = names.folder(name)
+    except BadName:
+        return None
+    if folder in people.values():
+        return folder
+    # A number may be a uid, when it is not a name: as useradd and newuidmap read that file.
+    return people.get(int(name)) if name.isascii() and name.isdecimal() else None
 
 
 class Room:
@@ -95,7 +101,7 @@ class Room:
         self._said = -_SAY_EVERY
 
     def look(self, servers: Path) -> str | None:
-        """The name of the person whose folder has to be emptied now; None as long as all is well."""
+        """The name of the folder (see names.folder) that has to be emptied now; None as long as all is well."""
         with contextlib.suppress(OSError):
             room = os.statvfs(servers)
             if is_short(room) and is_memory(Path("/proc/self/mounts").read_text(errors="replace"), servers):
@@ -130,7 +136,7 @@ class Room:
         return max(both, key=both.__getitem__, default=None)
 
     def empty(self, servers: Path, name: str) -> None:
-        """Take away what a person has in their folder, and that they can write there, until their next start."""
+        """Take away what is in the folder of this name, and that its owner can write there, until their next start."""
         folder = servers / name
         log.warning("%s uses up %s, in memory: it is emptied, and what has files there open is ended", name, folder)
         with contextlib.suppress(OSError):

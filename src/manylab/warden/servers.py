@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
+from manylab.base import names
 from manylab.warden import accounts, cgroups, processes
 from manylab.warden.accounts import Person
 from manylab.warden.messages import Refusal, Start
@@ -164,9 +165,9 @@ class Servers:
             raise Refusal("error", f"processes of the server {entry.user}/{entry.server} do not end")
         log.info("stopped the server %s/%s, pid %d", *entry.key, entry.pid)
 
-    async def stop_all(self, user: str | None = None) -> int:
-        """How many servers ran and were stopped. user: only theirs."""
-        wanted = [key for key in {*self._running, *self._starting} if user in (None, key[0])]
+    async def stop_all(self, folder: str | None = None) -> int:
+        """How many servers ran and were stopped. folder: only those of the account whose folder has this name."""
+        wanted = [key for key in {*self._running, *self._starting} if folder in (None, names.folder(key[0]))]
         answers = await asyncio.gather(*(self.stop(key, False) for key in wanted), return_exceptions=True)
         return sum(answer == "running" for answer in answers)
 

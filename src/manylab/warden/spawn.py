@@ -102,7 +102,7 @@ def plan(
         "processes": processes,
         "files": files,
     }
-    scope = f"manylab-server-{person.name}-{name}-{marker[:8]}.scope"
+    scope = f"manylab-server-{names.folder(person.name)}-{name}-{marker[:8]}.scope"
     return Plan(order, runtime / "server.sock", scope, marker, limits)
 
 

@@ -14,7 +14,7 @@ from typing import Literal
 from . import host
 from .cgroups import Group
 from .commands import Completed, Running
-from .errors import HarnessError
+from .errors import CommandFailed, HarnessError
 
 Network = Literal["host", "private"]
 # Joins the control groups named before --, then becomes the rest.
@@ -71,7 +71,12 @@ class Inside:
         """Somebody's account, from any database the machine asks (files, LDAP). Raises CommandFailed for
         nobody.
         """
-        line = self.run(["getent", "passwd", name]).stdout.strip()
+        # getent takes a name of digits only for a uid.
+        key = [] if name.isdecimal() else [name]
+        lines = self.run(["getent", "passwd", *key]).stdout.splitlines()
+        line = next((line for line in lines if line.startswith(f"{name}:")), lines[0] if key else "")
+        if not line:
+            raise CommandFailed(f"there is no account {name!r}")
         login, _, uid, gid, _, home, shell = line.split(":")
         return Person(login, int(uid), int(gid), home, shell)
 

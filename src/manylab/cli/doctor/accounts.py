@@ -119,7 +119,7 @@ def account_wrong(scene: Scene) -> Iterator[Finding]:
         elif scene.group in have.groups:
             yield problem(
                 f"the account {want.name!r} is in the group of people who may sign in",
-                f"sudo gpasswd --delete {want.name} {scene.group}",
+                f"sudo gpasswd --delete {want.name} {shlex.quote(scene.group)}",
             )
         elif entry.pw_shell.rpartition("/")[2] not in ("nologin", "false"):
             yield warning(
@@ -141,12 +141,12 @@ def member_system(scene: Scene) -> Iterator[Finding]:
     for name in low:
         yield warning(
             f"{name} is a system account and never gets a server",
-            f"sudo gpasswd --delete {shlex.quote(name)} {scene.group}",
+            f"sudo gpasswd --delete {shlex.quote(name)} {shlex.quote(scene.group)}",
         )
     for name in gone:
         yield warning(
-            f"{name!r} is in the group and is no account of this machine that can have a server",
-            f"sudo gpasswd --delete {shlex.quote(name)} {scene.group}",
+            f"{name!r} is in the group, and this machine has no such account",
+            f"sudo gpasswd --delete {shlex.quote(name)} {shlex.quote(scene.group)}",
         )
 
 
@@ -164,7 +164,7 @@ def member_locked(scene: Scene) -> Iterator[Finding]:
     }
     words = {"locked": "is locked", "expired": "has expired", "password-expired": "has a password that has expired"}
     for name, state in _members(scene, *mend):
-        yield warning(f"the account of {name} {words[state]}", mend[state].format(name))
+        yield warning(f"the account of {name} {words[state]}", mend[state].format(shlex.quote(name)))
 
 
 @check(
@@ -179,9 +179,9 @@ def member_locked(scene: Scene) -> Iterator[Finding]:
 def member_password(scene: Scene) -> Iterator[Finding]:
     for name, state in _members(scene, "none", "empty"):
         if state == "empty":
-            yield problem(f"{name} has an empty password", f"sudo passwd {name}")
+            yield problem(f"{name} has an empty password", f"sudo passwd {shlex.quote(name)}")
         else:
-            yield warning(f"{name} has no password", f"sudo passwd {name}")
+            yield warning(f"{name} has no password", f"sudo passwd {shlex.quote(name)}")
 
 
 @check(
@@ -194,5 +194,6 @@ def admin_not_member(scene: Scene) -> Iterator[Finding]:
     left = sorted(set(scene.config.people.admins) - set(scene.member_names))
     if left:
         yield warning(
-            f"people.admins names {some(left)}, not in the group {scene.group!r}", f"sudo manylab user add {left[0]}"
+            f"people.admins names {some(left)}, not in the group {scene.group!r}",
+            f"sudo manylab user add {shlex.quote(left[0])}",
         )

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from manylab.base.errors import ManylabError
 from manylab.cli.doctor.paths import some
@@ -134,7 +135,8 @@ def missing_routes(
 
     subdomains: a route begins with a host, and the hub's one is for all hosts.
     """
-    paths = [path.strip("/") for path in have]
+    # Escaped or not, it is the same name: the proxy and the hub each have their own way.
+    paths = [unquote(path).strip("/") for path in have]
     known = {"/" + (path.partition("/")[2] if subdomains else path) for path in paths}
     base = base_url.strip("/")
     root = f"/{base}" if base else ""

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from manylab.base import names
+
 # Bytes read at a time; a line that is longer comes in pieces.
 _CHUNK = 1 << 16
 # Bytes of one log that are read at most: people's servers can make theirs as long as they like.
@@ -73,7 +75,9 @@ class Follower:
 
 def name_of(path: Path) -> str:
     """What stands before each line: "hub", or the name of somebody's server. Pure."""
-    return path.name.removesuffix(".log")
+    name = path.name.removesuffix(".log")
+    person = names.account_of(name.removeprefix("server-")) if name.startswith("server-") else None
+    return f"server-{person}" if person else name
 
 
 def chosen(folder: Path, what: str) -> list[Path]:
@@ -83,7 +87,7 @@ def chosen(folder: Path, what: str) -> list[Path]:
     elif what == "servers":
         patterns = ["server-*.log"]
     elif what:
-        patterns = [f"server-{what}.log"]
+        patterns = [f"server-{names.folder(what)}.log"]
     else:
         patterns = ["*.log"]
     return sorted({path for pattern in patterns for path in folder.glob(pattern) if not path.is_symlink()})
