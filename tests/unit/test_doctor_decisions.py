@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import stat
@@ -9,7 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from manylab.cli.doctor import environments, files, limits, machine, network, paths, people, python, services
+from manylab.cli.doctor import (
+    environments,
+    files,
+    homes,
+    kernel_specs,
+    limits,
+    machine,
+    network,
+    paths,
+    people,
+    python,
+    services,
+)
 from manylab.cli.doctor.accounts import Shadow, parse_shadow, sign_in
 from manylab.cli.doctor.database import judge_revision
 from manylab.cli.doctor.machine import GIB, MIB, Disk
@@ -174,20 +187,20 @@ def test_a_kernel_whose_program_is_gone_is_broken(tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / "kernel.json").write_text(text)
     (tmp_path / "empty").mkdir()
-    assert [path.parent.name for path, _ in environments.broken_specs(tmp_path)] == ["dead", "odd"]
+    assert [path.parent.name for path, _ in kernel_specs.broken_specs(tmp_path)] == ["dead", "odd"]
 
 
 def test_a_kernel_json_that_is_a_link_is_not_read(tmp_path):
     (tmp_path / "trap").mkdir()
     (tmp_path / "trap" / "kernel.json").symlink_to("/etc/shadow")
-    assert list(environments.broken_specs(tmp_path)) == []
+    assert list(kernel_specs.broken_specs(tmp_path)) == []
 
 
 def test_a_folder_s_name_cannot_smuggle_a_command_into_what_root_is_told_to_run(tmp_path, monkeypatch):
     trap = tmp_path / ".local/share/jupyter/kernels/x; reboot"
     trap.mkdir(parents=True)
     (trap / "kernel.json").write_text('{"argv": ["/gone/python"]}')
-    monkeypatch.setattr(people, "_homes", lambda scene: [("eve", tmp_path)])
+    monkeypatch.setattr(people, "_with_root", lambda scene: [("eve", homes.of(homes.look_at(tmp_path)))])
     (found,) = people.kernel_broken_home(None)
     assert found.mend == f"sudo -u eve rm -r '{trap}'"
 
@@ -263,12 +276,29 @@ def test_whoever_listens_on_a_port_is_found_at_every_address():
 
 
 @pytest.mark.parametrize(
-    ("mode", "owner", "expected"),
-    [(0o700, 1000, ("", False)), (0o755, 0, (True, True)), (0o500, 1000, (True, True)), (0o777, 1000, (True, False))],
+    ("mode", "owner", "usable", "wrong", "severe"),
+    [
+        (0o700, 1000, True, False, False),
+        (0o755, 0, False, True, True),
+        (0o770, 0, True, False, False),  # by an access list, whose mask the mode shows as the group's
+        (0o500, 1000, False, True, True),
+        (0o777, 1000, True, True, False),
+    ],
 )
-def test_a_home_belongs_to_its_person_alone(mode, owner, expected):
-    wrong, severe = people.judge_home(FOLDER | mode, owner, 1000)
-    assert (bool(wrong), severe) == (bool(expected[0]), expected[1])
+def test_a_home_is_judged_by_what_its_person_may_do_there(mode, owner, usable, wrong, severe):
+    said, found = people.judge_home(FOLDER | mode, owner, 1000, usable)
+    assert (bool(said), found) == (wrong, severe)
+
+
+def test_all_of_a_home_survives_being_told_in_json(tmp_path):
+    (tmp_path / ".ipython/profile_default/startup").mkdir(parents=True)
+    (tmp_path / ".ipython/profile_default/startup/00-x.py").touch()
+    (tmp_path / ".bashrc").write_text("export PYTHONPATH=/x\n")
+    home = homes.of(json.loads(json.dumps(homes.look_at(tmp_path))))
+    assert home.there and home.usable and home.owner == os.getuid()
+    assert [Path(path).name for path in home.startup] == ["00-x.py"]
+    assert list(home.dotfiles) == [[f"{tmp_path}/.bashrc", ["PYTHONPATH"]]]
+    assert homes.of(homes.look_at(tmp_path / "gone")) == homes.Home()
 
 
 @pytest.mark.parametrize(
@@ -283,7 +313,7 @@ def test_a_home_belongs_to_its_person_alone(mode, owner, expected):
     ],
 )
 def test_lines_of_a_dotfile_that_change_a_terminal_s_python_are_recognized(line, expected):
-    assert people.shell_lines(f"# first\n{line}\n") == expected
+    assert homes.shell_lines(f"# first\n{line}\n") == expected
 
 
 def test_a_family_is_a_process_with_all_its_descendants():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -74,6 +76,29 @@ def test_a_check_that_raises_is_a_problem_and_does_not_stop_the_others(scene):
     first, second = examine_all(scene, {"a": broken, "b": sound})
     assert first.findings[0].what == "check failed: ZeroDivisionError: by zero"
     assert second.level == "ok"
+
+
+def test_a_check_that_hangs_is_said_to_and_the_others_are_made(scene):
+    def hang(scene):
+        time.sleep(100)
+        yield
+
+    checks = {
+        "a": check(hang),
+        "b": check(lambda scene: [warning("b")]),
+        "c": check(hang),
+        "d": check(lambda scene: []),
+    }
+    began = time.monotonic()
+    found = list(examine_all(scene, checks, seconds=1, afterwards=0.5))
+    assert time.monotonic() - began < 10
+    assert [one.level for one in found] == ["problem", "warning", "problem", "ok"]
+    assert found[0].findings[0].what == "check did not end within 1 s: what it looks at hangs"
+
+
+def test_a_check_whose_process_is_killed_is_a_problem_and_the_others_are_made(scene):
+    killed = check(lambda scene: os.kill(os.getpid(), 9))
+    assert [one.level for one in examine_all(scene, {"a": killed, "b": check(lambda scene: [])})] == ["problem", "ok"]
 
 
 def test_an_error_of_ours_in_a_check_keeps_its_words(scene):

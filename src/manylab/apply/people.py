@@ -5,6 +5,8 @@ Joining and leaving take effect at once; homes are never touched unless asked.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shlex
 import time
 from collections.abc import Sequence
@@ -12,14 +14,15 @@ from dataclasses import dataclass
 
 from manylab.apply import generations
 from manylab.apply.site import Site
-from manylab.base.errors import NotFound, NotInstalled, Refused
+from manylab.base.errors import NoAnswer, NotFound, NotInstalled, Refused
 from manylab.config import edit
 from manylab.model.resources import Group
-from manylab.system import accounts, servers
+from manylab.system import accounts, asking, servers
 from manylab.system.environments import Say
 
 # How long the hub may take for one look at its people (it looks every hub.members_check), and to stop servers, seconds.
 ROUND = 0.5
+DIRECTORY = 20.0  # seconds for who is in the group
 NOTICED_WITHIN = 20.0
 
 
@@ -115,6 +118,8 @@ def remove(site: Site, name: str, *, delete_account: bool, delete_home: bool, sa
     """
     person = _existing(name)
     accounts.refuse_system_account(person, site.facts.min_uid)
+    if delete_home:
+        _need_home_to_answer(person)
     group = str(site.config.people.group)
     running = servers_of(site, name)
     if accounts.is_member(name, group):
@@ -141,26 +146,44 @@ def remove(site: Site, name: str, *, delete_account: bool, delete_home: bool, sa
     return Removed(len(running))
 
 
+def _need_home_to_answer(person: accounts.Person) -> None:
+    """Raises NoAnswer for a home that userdel would hang at, or may not enter as root, before anything is changed."""
+
+    def look() -> bool:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(person.home):
+            pass
+        return True
+
+    try:
+        asking.ask(look)
+    except NoAnswer as silent:
+        raise NoAnswer(
+            f"the home folder {person.home} {silent.message}; nothing was changed",
+            hint="delete it where its file system is at hand; --delete-account instead of --delete-home leaves it",
+        ) from None
+
+
 def servers_of(site: Site, name: str) -> list[str]:
     """The names of somebody's running servers; none while the site does not run."""
     return [server["server"] for server in servers.running(site.layout.warden_socket) if server["user"] == name]
 
 
 def everybody(site: Site) -> list[Person]:
-    """All who are in the group, sorted by name."""
+    """All who are in the group, sorted by name. Raises NoAnswer when the directory of accounts is silent."""
+    group = str(site.config.people.group)
+    try:
+        members = asking.ask(lambda: accounts.members(group) if accounts.group_exists(group) else None, DIRECTORY)
+    except NoAnswer as silent:
+        raise NoAnswer(
+            f"the directory of accounts {silent.message}", hint=f"try: getent group {shlex.quote(group)}"
+        ) from None
+    if members is None:
+        raise NotFound(f"there is no group {group!r}", hint="run 'manylab apply', which makes it")
     running: dict[str, list[str]] = {}
     for server in servers.running(site.layout.warden_socket):
         running.setdefault(server["user"], []).append(server["server"])
     admins = set(site.config.people.admins)
-    return [
-        Person(
-            name,
-            name in admins,
-            tuple(running.get(name, ())),
-            accounts.password(name),
-        )
-        for name in accounts.members(str(site.config.people.group))
-    ]
+    return [Person(name, name in admins, tuple(running.get(name, ())), accounts.password(name)) for name in members]
 
 
 def edit_admins(site: Site, names: Sequence[str], wanted: bool) -> tuple[str, bool]:

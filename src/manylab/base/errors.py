@@ -129,6 +129,12 @@ class WardenUnavailable(ManylabError):
     code = "E-WARDEN"
 
 
+class NoAnswer(ManylabError):
+    """A home folder, a file system or the directory of accounts did not answer in time; nothing was changed."""
+
+    code = "E-NO-ANSWER"
+
+
 class Refused(ManylabError):
     """The request is understood and not allowed: a system account, a non-member, an unsafe address."""
 

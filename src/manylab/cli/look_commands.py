@@ -22,7 +22,7 @@ from manylab.cli.context import exists, make_context, shown
 from manylab.cli.doctor import report
 from manylab.cli.doctor.checks import ALL
 from manylab.cli.doctor.scene import make_scene
-from manylab.cli.doctor.table import Examined, examine, examine_all
+from manylab.cli.doctor.table import examine_all
 from manylab.cli.look import follow
 from manylab.cli.look import status as site_status
 from manylab.cli.look.parts import STOPPED
@@ -63,15 +63,11 @@ def doctor(
     """Look for what is wrong, say why it matters and which command mends it. Exit status: 1 when there is a problem."""
     context = make_context(as_json)
     scene = make_scene(context.layout)
-    examined: list[Examined]
-    if only:
-        if unknown := [one for one in only if one not in ALL]:
-            close = difflib.get_close_matches(unknown[0], ALL, 1)
-            meant = f"did you mean {close[0]!r}? " if close else ""
-            raise NotFound(f"there is no check {unknown[0]!r}", hint=f"{meant}'manylab doctor --all' shows them all")
-        examined = [examine(ALL[one], scene) for one in only]
-    else:
-        examined = list(examine_all(scene, ALL))
+    if unknown := [one for one in only or () if one not in ALL]:
+        close = difflib.get_close_matches(unknown[0], ALL, 1)
+        meant = f"did you mean {close[0]!r}? " if close else ""
+        raise NotFound(f"there is no check {unknown[0]!r}", hint=f"{meant}'manylab doctor --all' shows them all")
+    examined = list(examine_all(scene, {one: ALL[one] for one in only or ALL}))
     text = report.as_text(examined, everything=everything)
     if scene.layout.system and not scene.root and not only:
         text += "\nOnly root can make them all: sudo manylab doctor"

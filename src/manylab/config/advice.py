@@ -37,6 +37,8 @@ ADVICE = {
     "or Ctrl-C where it was started.",
     "E-WARDEN": "`manylab status` says whether the warden runs, `manylab logs` why not; `manylab restart` starts it "
     "again. People's running servers go on meanwhile.",
+    "E-NO-ANSWER": "Look at what did not answer: `mount`, `df PATH` and the server of a network file system; `getent "
+    "passwd NAME` for a directory of accounts. `manylab doctor` names every home that does not answer.",
     "E-REFUSED": "The message says which rule: members of the group may sign in, system accounts never. `manylab user "
     "add NAME` makes somebody a member.",
     "E-UNSUPPORTED": "The message names what is missing on this machine; the hint, what can be used instead.",

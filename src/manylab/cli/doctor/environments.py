@@ -4,7 +4,6 @@ name them.
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import stat
@@ -14,15 +13,14 @@ from functools import cache
 from pathlib import Path
 
 from manylab.base.errors import CommandFailed
-from manylab.cli.doctor.paths import listed, some
+from manylab.cli.doctor.kernel_specs import broken_specs
+from manylab.cli.doctor.paths import some
 from manylab.cli.doctor.scene import Scene, Skip
 from manylab.cli.doctor.table import Finding, check, problem, warning
 from manylab.system.environments import MARKER, observe_environment
 from manylab.system.run import run
 
 _ALWAYS = ("hub", "server", "proxy", "default")
-# A kernel.json is a few hundred bytes.
-_LARGEST_SPEC = 64 * 1024
 
 
 @check(
@@ -171,40 +169,6 @@ def env_interpreter(scene: Scene) -> Iterator[Finding]:
             continue
         if wrong := judge_interpreter(sorted(path.name for path in folder.glob("lib/python3*")), said):
             yield problem(f"environment {name} {wrong}")
-
-
-def spec_program(text: str) -> str:
-    """The program that a kernel.json starts; "" when it cannot be told. Pure."""
-    try:
-        argv = json.loads(text)["argv"]
-        return str(argv[0])
-    except (ValueError, KeyError, IndexError, TypeError, RecursionError):
-        return ""
-
-
-def judge_spec(program: str, runs: bool) -> str:
-    """What is wrong with a kernel spec, "" when nothing.
-
-    A program without a folder is looked up on PATH: anything may be. Pure.
-    """
-    if not program:
-        return "cannot be understood"
-    return "" if runs or not program.startswith("/") else f"starts {program!r:.200}, which is not there"
-
-
-def broken_specs(kernels: Path) -> Iterator[tuple[Path, str]]:
-    """Kernel specs in a folder that cannot start, and why. Their owner may be anybody: links are not followed."""
-    for folder in listed(kernels):
-        path = folder / "kernel.json"
-        try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:
-            continue  # without the file it is no kernel
-        with os.fdopen(descriptor, "rb") as file:
-            regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
-            program = spec_program(file.read(_LARGEST_SPEC).decode("utf-8", "replace")) if regular else ""
-        if wrong := judge_spec(program, os.access(program, os.X_OK) if program else False):
-            yield path, wrong
 
 
 @check(

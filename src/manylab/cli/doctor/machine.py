@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import time
@@ -14,6 +15,7 @@ import psutil
 from manylab.base.errors import CommandFailed
 from manylab.cli.doctor.scene import Scene
 from manylab.cli.doctor.table import Finding, check, problem, warning
+from manylab.system import asking
 from manylab.system.run import run
 
 MIB, GIB = 1 << 20, 1 << 30
@@ -78,17 +80,20 @@ def disks(scene: Scene) -> list[Disk]:
         str(TMP): TMP,
     }
     uses: dict[int, list[str]] = {}
-    at: dict[int, os.statvfs_result] = {}
+    at: dict[int, list[int]] = {}
     for name, folder in folders.items():
-        there = next(path for path in (folder, *folder.parents) if path.is_dir())
-        device = there.stat().st_dev
-        uses.setdefault(device, []).append(name)
-        at[device] = os.statvfs(there)
-    return [
-        Disk(", ".join(names), vfs.f_bavail * vfs.f_frsize, vfs.f_blocks * vfs.f_frsize, vfs.f_favail, vfs.f_files)
-        for device, names in uses.items()
-        for vfs in (at[device],)
-    ]
+        with contextlib.suppress(asking.NoAnswer):  # `home-silent` says so
+            device, *room = asking.ask(lambda folder=folder: _space(folder))  # type: ignore[misc]
+            at[device] = room
+            uses.setdefault(device, []).append(name)
+    return [Disk(", ".join(names), *at[device]) for device, names in uses.items()]
+
+
+def _space(folder: Path) -> list[int]:
+    """Device, free and all bytes, free and all inodes."""
+    there = next(path for path in (folder, *folder.parents) if path.is_dir())
+    vfs = os.statvfs(there)
+    return [there.stat().st_dev, vfs.f_bavail * vfs.f_frsize, vfs.f_blocks * vfs.f_frsize, vfs.f_favail, vfs.f_files]
 
 
 @check(

@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
-import os
-import re
 import shlex
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from manylab.cli.doctor.environments import broken_specs
-from manylab.cli.doctor.paths import chain, exists, first_closed, listed
+from manylab.cli.doctor.homes import Home
+from manylab.cli.doctor.paths import listed
 from manylab.cli.doctor.scene import Scene
 from manylab.cli.doctor.table import Finding, check, fine, problem, warning
+from manylab.system.accounts import Person
 from manylab.system.files import owner_name
 
-# A dotfile with an installer's additions is some kilobytes.
-_LARGEST_DOTFILE = 256 * 1024
-DOTFILES = (".profile", ".bash_profile", ".bash_login", ".bashrc", ".zshrc", ".zprofile", ".zshenv")
+
+def _homes(scene: Scene) -> Iterator[tuple[Person, Home]]:
+    """Homes that are there and let their person in."""
+    for person in scene.people:
+        home = scene.homes[person.name]
+        if isinstance(home, Home) and home.there:
+            yield person, home
+
+
+@check(
+    "home-silent",
+    "Every home answers",
+    why="A server whose home is on a file system that does not answer hangs, and so does what looks into that home.",
+    mend="look at what is mounted there (findmnt -T HOME) and at the machine that has the files",
+)
+def home_silent(scene: Scene) -> Iterator[Finding]:
+    for person in scene.people:
+        home = scene.homes[person.name]
+        if not isinstance(home, Home):
+            yield problem(
+                f"{person.name}: the home folder {person.home} {home}", f"findmnt -T {shlex.quote(str(person.home))}"
+            )
+        elif home.error:
+            yield problem(f"{person.name}: the home folder {person.home} cannot be looked at: {home.error}")
 
 
 @check(
@@ -28,17 +48,22 @@ DOTFILES = (".profile", ".bash_profile", ".bash_login", ".bashrc", ".zshrc", ".z
 )
 def home_missing(scene: Scene) -> Iterator[Finding]:
     for person in scene.people:
-        if not person.home.is_dir():
+        home = scene.homes[person.name]
+        if isinstance(home, Home) and not (home.there or home.error or home.closed):
             yield problem(
-                f"{person.name} has no home: {person.home} is not there", f"sudo mkhomedir_helper {person.name}"
+                f"{person.name} has no home: {person.home} is not there",
+                f"sudo mkhomedir_helper {shlex.quote(person.name)}",
             )
 
 
-def judge_home(mode: int, owner: int, uid: int) -> tuple[str, bool]:
-    """(what is wrong with a home, whether a server cannot work in it); ("", False) when nothing. Pure."""
-    if owner != uid:
-        return f"belongs to uid {owner}", True
-    if mode & 0o700 != 0o700:
+def judge_home(mode: int, owner: int, uid: int, usable: bool) -> tuple[str, bool]:
+    """(what is wrong with a home, whether a server cannot work in it); ("", False) when nothing. Pure.
+
+    usable: whether its person can use it, which an access list may let them whatever mode and owner are.
+    """
+    if not usable and owner != uid:
+        return f"belongs to {owner_name(owner)}", True
+    if not usable:
         return f"has mode {stat.S_IMODE(mode):04o}: its owner cannot use it", True
     if mode & stat.S_IWOTH:
         return f"has mode {stat.S_IMODE(mode):04o}: everybody can change it", False
@@ -47,7 +72,7 @@ def judge_home(mode: int, owner: int, uid: int) -> tuple[str, bool]:
 
 @check(
     "home-unusable",
-    "Every home belongs to its person, who can enter it",
+    "Every person can use their home",
     why=(
         "In a home of somebody else, or behind a folder that is closed, nothing can be saved and the server or its "
         "kernels fail."
@@ -56,25 +81,27 @@ def judge_home(mode: int, owner: int, uid: int) -> tuple[str, bool]:
 )
 def home_unusable(scene: Scene) -> Iterator[Finding]:
     for person in scene.people:
-        if not person.home.is_dir():
+        home = scene.homes[person.name]
+        if not isinstance(home, Home):
             continue
-        status = person.home.stat()
-        wrong, severe = judge_home(status.st_mode, status.st_uid, person.uid)
-        if status.st_uid != person.uid:
+        name, folder = shlex.quote(person.name), shlex.quote(str(person.home))
+        if home.closed:
+            yield problem(
+                f"{person.name} cannot pass {home.closed} on the way to {person.home}",
+                f"sudo chmod o+x {shlex.quote(home.closed)}",
+            )
+        elif home.there:
+            wrong, severe = judge_home(home.mode, home.owner, person.uid, home.usable)
             # No plain chown: the folder may well be somebody else's, or the system's.
-            yield problem(
-                f"{person.home}, the home of {person.name}, belongs to {owner_name(status.st_uid)}",
-                f"if nobody else uses it: sudo chown {person.name}: {person.home}; else give {person.name} another: "
-                f"sudo usermod --home /home/{person.name} {person.name} && sudo mkhomedir_helper {person.name}",
-            )
-        elif wrong:
-            found = problem if severe else warning
-            mend = f"sudo chmod u+rwx,o-w {person.home}"
-            yield found(f"{person.home}, the home of {person.name}, {wrong}", mend)
-        elif closed := first_closed(chain(person.home)[:-1]):
-            yield problem(
-                f"{person.name} cannot pass {closed.path} on the way to {person.home}", f"sudo chmod o+x {closed.path}"
-            )
+            mend = f"sudo chmod u+rwx,o-w {folder}"
+            if home.owner != person.uid and severe:
+                mend = (
+                    f"if nobody else uses it: sudo chown {name}: {folder}; else give {name} another: "
+                    f"sudo usermod --home /home/{name} {name} && sudo mkhomedir_helper {name}"
+                )
+            if wrong:
+                found = problem if severe else warning
+                yield found(f"{person.home}, the home of {person.name}, {wrong}", mend)
 
 
 @check(
@@ -89,23 +116,14 @@ def home_unusable(scene: Scene) -> Iterator[Finding]:
 def home_open(scene: Scene) -> Iterator[Finding]:
     if not scene.layout.system:
         return
-    for person in scene.people:
-        mode = person.home.stat().st_mode if person.home.is_dir() else 0
+    for person, home in _homes(scene):
         # Entering alone (0711) is what ~/public_html needs, and shows no names.
-        if mode & stat.S_IROTH:
-            mend = f"sudo chmod o-rwx {person.home}"
+        if home.mode & stat.S_IROTH and home.strangers_pass:
+            mode = f"mode {stat.S_IMODE(home.mode):04o}"
             yield warning(
-                f"{person.home}, the home of {person.name}, has mode {stat.S_IMODE(mode):04o}: everybody can read it",
-                mend,
+                f"{person.home}, the home of {person.name}, has {mode}: everybody can read it",
+                f"sudo chmod o-rwx {shlex.quote(str(person.home))}",
             )
-
-
-def _homes(scene: Scene) -> Iterator[tuple[str, Path]]:
-    for person in scene.people:
-        if person.home.is_dir():
-            yield person.name, person.home
-    if scene.layout.system and scene.root:
-        yield "root", Path("/root")
 
 
 @check(
@@ -121,15 +139,16 @@ def _homes(scene: Scene) -> Iterator[tuple[str, Path]]:
     ),
 )
 def leftover_jupyter(scene: Scene) -> Iterator[Finding]:
-    for name, home in _homes(scene):
-        left = [
-            path
-            for folder in (home / ".jupyter", home / ".local/etc/jupyter")
-            for kind in ("*config.py", "*config.json", "*config.d")
-            for path in listed(folder, kind)
-        ]
-        for path in left:
+    for name, home in _with_root(scene):
+        for path in home.jupyter:
             yield fine(f"{path} of {name} is not read by manylab's servers")
+
+
+def _with_root(scene: Scene) -> Iterator[tuple[str, Home]]:
+    for person, home in _homes(scene):
+        yield person.name, home
+    if scene.layout.system and scene.root and isinstance(scene.home_of_root, Home):
+        yield "root", scene.home_of_root
 
 
 SYSTEM_CONFIG = ("etc/jupyter", "usr/local/etc/jupyter")
@@ -163,15 +182,9 @@ def system_config(scene: Scene) -> Iterator[Finding]:
     mend="let the person look at it: mv ~/.ipython/profile_default/startup ~/startup.old",
 )
 def leftover_startup(scene: Scene) -> Iterator[Finding]:
-    for name, home in _homes(scene):
-        profile = home / ".ipython/profile_default"
-        for path in (
-            *listed(profile / "startup", "*.py"),
-            *listed(profile / "startup", "*.ipy"),
-            *listed(profile, "*config.py"),
-        ):
-            if name != "root":
-                yield warning(f"{path} is run by every kernel of {name}; the server itself does not read it")
+    for person, home in _homes(scene):
+        for path in home.startup:
+            yield warning(f"{path} is run by every kernel of {person.name}; the server itself does not read it")
 
 
 @check(
@@ -187,10 +200,9 @@ def leftover_startup(scene: Scene) -> Iterator[Finding]:
     ),
 )
 def leftover_packages(scene: Scene) -> Iterator[Finding]:
-    for name, home in _homes(scene):
-        for path in listed(home / ".local/lib", "python3*/site-packages"):
-            if not path.is_symlink() and any(path.iterdir()):
-                yield fine(f"{path} of {name} is seen by that person's kernels, which start cold, and not by servers")
+    for name, home in _with_root(scene):
+        for path in home.packages:
+            yield fine(f"{path} of {name} is seen by that person's kernels, which start cold, and not by servers")
 
 
 @check(
@@ -200,12 +212,13 @@ def leftover_packages(scene: Scene) -> Iterator[Finding]:
     mend="let the person remove it: rm -r ~/.local/share/jupyter/kernels/NAME",
 )
 def kernel_broken_home(scene: Scene) -> Iterator[Finding]:
-    for name, home in _homes(scene):
-        for path, wrong in broken_specs(home / ".local/share/jupyter/kernels"):
+    for name, home in _with_root(scene):
+        for path, wrong in home.specs:
+            folder = Path(path).parent
             yield warning(
-                f"the kernel {path.parent.name!r} of {name} {wrong}",
+                f"the kernel {folder.name!r} of {name} {wrong}",
                 # As that person: the folders above are theirs, and may be links by the time that somebody types this.
-                f"sudo -u {shlex.quote(name)} rm -r {shlex.quote(str(path.parent))}",
+                f"sudo -u {shlex.quote(name)} rm -r {shlex.quote(str(folder))}",
             )
 
 
@@ -222,23 +235,9 @@ def kernel_broken_home(scene: Scene) -> Iterator[Finding]:
     ),
 )
 def kernel_shadowed(scene: Scene) -> Iterator[Finding]:
-    for name, home in _homes(scene):
-        folder = home / ".local/share/jupyter/kernels/python3"
-        if name != "root" and exists(folder / "kernel.json"):
-            yield fine(f"{folder} of {name} is hidden by the site's python3")
-
-
-_SHELL_LINES = {
-    "PYTHONPATH": re.compile(r"^[^#\n]*\bPYTHONPATH=", re.MULTILINE),
-    "PYTHONHOME": re.compile(r"^[^#\n]*\bPYTHONHOME=", re.MULTILINE),
-    "conda": re.compile(r">>> (?:conda|mamba) initialize >>>|^[^#\n]*\bconda(?:\.sh|\s+activate)", re.MULTILINE),
-    "JUPYTER_*": re.compile(r"^[^#\n]*\bJUPYTER_[A-Z_]+=", re.MULTILINE),
-}
-
-
-def shell_lines(text: str) -> list[str]:
-    """What a dotfile sets that changes which Python or packages a terminal has. Pure."""
-    return [name for name, pattern in _SHELL_LINES.items() if pattern.search(text)]
+    for person, home in _homes(scene):
+        if home.python3:
+            yield fine(f"{home.python3} of {person.name} is hidden by the site's python3")
 
 
 @check(
@@ -254,23 +253,6 @@ def shell_lines(text: str) -> list[str]:
     ),
 )
 def leftover_dotfiles(scene: Scene) -> Iterator[Finding]:
-    for name, home in _homes(scene):
-        if name == "root":
-            continue
-        for dotfile in DOTFILES:
-            if left := shell_lines(_text(home / dotfile)):
-                yield warning(
-                    f"{home / dotfile} of {name} has lines about {', '.join(left)}: only terminals are concerned"
-                )
-
-
-def _text(path: Path) -> str:
-    """The beginning of an ordinary file; "" for anything else. Its owner may have planted a link or a pipe."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return ""
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return ""
-        return file.read(_LARGEST_DOTFILE).decode("utf-8", "replace")
+    for person, home in _homes(scene):
+        for path, left in home.dotfiles:
+            yield warning(f"{path} of {person.name} has lines about {', '.join(left)}: only terminals are concerned")

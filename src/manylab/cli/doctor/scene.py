@@ -13,11 +13,13 @@ from typing import Any
 from manylab.apply.site import Site, config_text, look
 from manylab.base.errors import BadName, ManylabError, NotFound
 from manylab.base.layout import Layout
+from manylab.cli.doctor import homes
+from manylab.cli.doctor.homes import Home
 from manylab.cli.look import parts, processes
 from manylab.config.load import parse
 from manylab.config.schema import Config
 from manylab.model.resources import Environment
-from manylab.system import accounts, facts
+from manylab.system import accounts, asking, facts
 from manylab.system.accounts import Person
 from manylab.system.warden_client import ask_sync
 from manylab.warden.processes import MARKER
@@ -69,10 +71,42 @@ class Scene:
         return str(self.config.people.group)
 
     @cached_property
+    def _asked(self) -> tuple[list[str], tuple[Person, ...]] | str:
+        """Names in the group, and who of them has an account; or why that is not known. The directory may hang."""
+        group = self.group if self.layout.system else None
+        try:
+            found, people = asking.ask(lambda: _members(group))
+        except asking.NoAnswer as silent:
+            return f"the directory of accounts {silent.message}"
+        if found is None:
+            return "the site's group does not exist (see group-missing)"
+        return found, tuple(Person(name, uid, gid, Path(home), shell) for name, uid, gid, home, shell in people)
+
+    @property
     def members(self) -> tuple[Person, ...]:
         """All who may sign in; on a personal site that is its owner. Raises Skip without a group."""
-        names = [self.person] if not self.layout.system else self.member_names
-        return tuple(person for name in names if (person := _person(name)) is not None)
+        if self.layout.system:
+            self.need_site()
+        if isinstance(self._asked, str):
+            raise Skip(self._asked)
+        return self._asked[1]
+
+    @cached_property
+    def homes(self) -> dict[str, Home | str]:
+        """The home of each of `people` by name, as they see it; or why it is not known."""
+        said = asking.ask_each(self.people, lambda person: homes.look_at(person.home))
+        return {
+            person.name: answer.message if isinstance(answer, asking.NoAnswer) else homes.of(answer)
+            for person, answer in zip(self.people, said, strict=True)
+        }
+
+    @cached_property
+    def home_of_root(self) -> Home | None:
+        """/root, for root; None when it is not known."""
+        try:
+            return homes.of(asking.ask(lambda: homes.look_at(Path("/root"))))
+        except asking.NoAnswer:
+            return None
 
     @property
     def people(self) -> tuple[Person, ...]:
@@ -81,20 +115,14 @@ class Scene:
         return tuple(person for person in self.members if person.uid >= least and person.uid != NOBODY)
 
     @property
-    def person(self) -> str:
-        """The owner of a personal site: whoever looks at it."""
-        return pwd.getpwuid(os.getuid()).pw_name
-
-    @property
     def member_names(self) -> list[str]:
         """Names in the site's group. Raises Skip without a group, and for a personal site, which asks no group."""
         if not self.layout.system:
             raise Skip("a personal site serves its owner alone")
         self.need_site()
-        try:
-            return accounts.members(self.group)
-        except NotFound:
-            raise Skip("the site's group does not exist (see group-missing)") from None
+        if isinstance(self._asked, str):
+            raise Skip(self._asked)
+        return self._asked[0]
 
     @cached_property
     def installed(self) -> dict[str, str]:
@@ -183,8 +211,18 @@ def make_scene(layout: Layout) -> Scene:
     return Scene(layout, os.getuid() == 0, umask)
 
 
+def _members(group: str | None) -> tuple[list[str] | None, list[tuple[str, int, int, str, str]]]:
+    """Names in a group (None without it; for no group, this user's own) and the accounts of these names."""
+    try:
+        names = [pwd.getpwuid(os.getuid()).pw_name] if group is None else accounts.members(group)
+    except NotFound:
+        return None, []
+    found = filter(None, map(_person, names))
+    return names, [(one.name, one.uid, one.gid, str(one.home), one.shell) for one in found]
+
+
 def _person(name: str) -> Person | None:
     try:
         return accounts.find_person(name)
-    except BadName:  # made by hand, with a name that manylab would not take
+    except BadName:  # no account can have it
         return None

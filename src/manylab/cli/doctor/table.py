@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from manylab.base.errors import ManylabError
 from manylab.cli.doctor.scene import Scene, Skip
+from manylab.system import asking
 
 Level = Literal["ok", "skipped", "warning", "problem"]
 # From best to worst.
 LEVELS: tuple[Level, ...] = ("ok", "skipped", "warning", "problem")
+_REPORT = "report this, with what `manylab doctor --json` prints"
+# Seconds for a check; the slowest reads logs, or works out what `apply` would change, on a slow disk.
+_LONGEST = 60.0
+_ONE_HUNG = 15.0
 
 
 @dataclass(frozen=True)
@@ -109,13 +115,35 @@ def examine(asked: Check, scene: Scene) -> Examined:
 
 def _failed(error: Exception) -> Finding:
     text = error.message if isinstance(error, ManylabError) else f"{type(error).__name__}: {error}"
-    return problem(f"check failed: {text}", "report this, with what `manylab doctor --json` prints")
+    return problem(f"check failed: {text}", _REPORT)
 
 
-def examine_all(scene: Scene, checks: Mapping[str, Check]) -> Iterator[Examined]:
-    """Every check, one after the other."""
-    for asked in checks.values():
-        yield examine(asked, scene)
+def examine_all(
+    scene: Scene, checks: Mapping[str, Check], seconds: float = _LONGEST, afterwards: float = _ONE_HUNG
+) -> Iterator[Examined]:
+    """Every check, in order, each within this time. A child makes them, so that what they found out is found out once;
+    one that hangs is left behind, and another child goes on with the next check.
+
+    afterwards: seconds for each when one has hung, as others will at the same.
+    """
+    left = list(checks.values())
+    while left:
+        child = asking.Asked(lambda now=tuple(left): (_as_data(examine(one, scene)) for one in now))  # type: ignore[misc]
+        try:
+            while left:
+                found = child.next(time.monotonic() + seconds)
+                yield Examined(left.pop(0), tuple(Finding(*one) for one in found))
+        except asking.NoAnswer:
+            yield Examined(left.pop(0), (problem(f"check did not end within {seconds:g} s: what it looks at hangs"),))
+            seconds = min(seconds, afterwards)
+        except StopIteration:
+            yield Examined(left.pop(0), (problem("check failed: its process ended", _REPORT),))
+        finally:
+            child.close()
+
+
+def _as_data(examined: Examined) -> list[tuple[str, str, str]]:
+    return [(one.level, one.what, one.mend) for one in examined.findings]
 
 
 def count(examined: Iterable[Examined]) -> dict[Level, int]:
