@@ -11,6 +11,7 @@ import signal
 import stat
 import struct
 import sys
+from pathlib import Path
 
 _NOSUID_NODEV = 6  # sys/mount.h
 # Of linux/fuse.h.
@@ -43,7 +44,7 @@ def serve(fuse: int, uid: int, gid: int, hangs: bool) -> None:
 
 def main(folder: str, uid: int, gid: int, how: str, seconds: int = 900) -> None:
     """Returns when it is mounted; a child serves it."""
-    if not os.path.exists("/dev/fuse"):
+    if not Path("/dev/fuse").exists():
         os.mknod("/dev/fuse", 0o600 | stat.S_IFCHR, os.makedev(10, 229))
     fuse = os.open("/dev/fuse", os.O_RDWR)
     options = f"fd={fuse},rootmode=40000,user_id={uid},group_id={gid}".encode()
