@@ -22,7 +22,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import httpx
 from websockets.sync.client import ClientConnection, connect
@@ -171,7 +171,7 @@ class Client:
         self.start_server(timeout)
         page = self.http.get(f"{self.server_url}lab")
         page.raise_for_status()
-        assert page.url.path.startswith(urlsplit(self.server_url).path), f"landed on {page.url}"
+        assert page.url.path.startswith(unquote(urlsplit(self.server_url).path)), f"landed on {page.url}"
         assert "jupyter-config-data" in page.text, f"not JupyterLab on {page.url}:\n{page.text[:2000]}"
         return page.text
 

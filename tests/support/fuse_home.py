@@ -48,6 +48,7 @@ def main(folder: str, uid: int, gid: int, how: str, seconds: int = 900) -> None:
         os.mknod("/dev/fuse", 0o600 | stat.S_IFCHR, os.makedev(10, 229))
     fuse = os.open("/dev/fuse", os.O_RDWR)
     options = f"fd={fuse},rootmode=40000,user_id={uid},group_id={gid}".encode()
+    options += b",allow_other" if how == "hang" else b""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.mount(b"fuse", folder.encode(), b"fuse", ctypes.c_ulong(_NOSUID_NODEV), options):
         sys.exit(f"mount: {os.strerror(ctypes.get_errno())}")

@@ -36,7 +36,7 @@ def test_one_that_hangs_is_named_and_holds_up_nobody():
 
 
 def test_what_the_question_raises_is_the_reason():
-    with pytest.raises(NoAnswer, match="FileNotFoundError: No such file"):
+    with pytest.raises(NoAnswer, match="cannot be looked at: No such file"):
         ask(lambda: Path("/nowhere/at/all").stat())
     with pytest.raises(NoAnswer, match="ended without an answer"):
         ask(lambda: os._exit(3))
@@ -51,7 +51,7 @@ def test_it_is_asked_as_the_person_with_their_groups_and_nothing_of_root_s(tmp_p
     assert ask(lambda: [*os.getresuid(), *os.getresgid()], person=someone) == [someone.uid] * 3 + [someone.gid] * 3
     assert ask(os.getgroups, person=someone) == os.getgrouplist("daemon", someone.gid)
     assert ask(lambda: os.access(secret, os.R_OK), person=someone) is False
-    with pytest.raises(NoAnswer, match="PermissionError"):
+    with pytest.raises(NoAnswer, match="Operation not permitted"):
         ask(lambda: os.setuid(0), person=someone)
 
 

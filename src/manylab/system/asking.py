@@ -111,8 +111,9 @@ def _be_asked(writer: int, answers: Callable[[], Iterable[Any]], person: Person 
             for answer in answers():
                 _say("answer", answer)
         except Exception as error:
-            text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            _say("error", f"{type(error).__name__}: {text}"[:500])
+            denied = isinstance(error, OSError) and error.strerror
+            why = f"cannot be looked at: {denied}" if denied else f"failed: {type(error).__name__}: {error}"
+            _say("error", why[:500])
     finally:
         os._exit(0)
 
