@@ -222,7 +222,8 @@ def test_the_socket_and_its_folder_are_as_the_contract_says(site):
         ("mlt-nobody-here", "unknown"),
         ("../mlt-alice", "bad-message"),
         ("mlt-alice\n", "bad-message"),
-        ("0", "bad-message"),
+        ("0", "unknown"),  # no account is called that, and a number is no uid
+        ("a,b", "bad-message"),
     ],
 )
 def test_a_taken_over_hub_starts_servers_of_members_only(site, user, reason):
