@@ -40,6 +40,17 @@ def test_root_sees_everybody_with_their_kernels(two):
     assert of(said, "alice")["parts"][1]["name"] == two.alice.kernel
 
 
+def test_status_and_top_say_the_same_of_a_server_s_memory(two):
+    two.alice.run("import os; kept = bytearray(os.urandom(1 << 20)) * 100")
+    of_top = {server["user"]: server["own"] + server["shared"] for server in top(two)["servers"]}
+    found = json.loads(two.site.manylab("status", "--json").stdout)["servers"]
+    assert {one["user"] for one in found} == {*of_top}
+    for one in found:
+        assert abs(one["memory"] - of_top[one["user"]]) < 10 << 20, "the kernels of a warm server count"
+    assert of_top["alice"] - of_top["eve"] > 80 << 20
+    two.alice.run("del kept")
+
+
 def test_memory_and_processors_are_counted_where_they_are_used(two):
     before = of(top(two), "alice")["parts"][1]
     two.alice.run("import os; kept = bytearray(os.urandom(1 << 20)) * 200")

@@ -68,6 +68,12 @@ def test_what_root_changes_is_named_first(site):
     assert json.loads(done.stdout)["changed"] and done.stderr.splitlines()[0] == f"site {ROOTS}"
 
 
+def test_what_is_for_wsl_is_refused_elsewhere_before_anything_is_done(site):
+    done = site.manylab("install", "--wsl-boot", check=False)
+    assert done.returncode == 1 and "--wsl-boot is for WSL" in done.stderr, done
+    assert not site.machine.exists("/etc/init.d/manylab") and not site.machine.exists("/etc/wsl.conf")
+
+
 def test_an_account_is_deleted_only_after_a_question(site):
     site.add_user("goes", "wonderland 1865")
     asked = site.manylab("user", "remove", "goes", "--delete-home", check=False)

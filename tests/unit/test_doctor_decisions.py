@@ -27,7 +27,6 @@ from manylab.cli.doctor.accounts import Shadow, parse_shadow, sign_in
 from manylab.cli.doctor.database import judge_revision
 from manylab.cli.doctor.machine import GIB, MIB, Disk
 from manylab.cli.doctor.paths import Seen
-from manylab.cli.look import processes
 from manylab.cli.look.parts import DEAD, RUNNING, STOPPED, Part, Parts
 from manylab.config.load import parse
 from manylab.model.resources import File
@@ -314,7 +313,3 @@ def test_all_of_a_home_survives_being_told_in_json(tmp_path):
 )
 def test_lines_of_a_dotfile_that_change_a_terminal_s_python_are_recognized(line, expected):
     assert homes.shell_lines(f"# first\n{line}\n") == expected
-
-
-def test_a_family_is_a_process_with_all_its_descendants():
-    assert processes.families({2: 1, 3: 2, 4: 3, 5: 1}, [2]) == {2: {2, 3, 4}}

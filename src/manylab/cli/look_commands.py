@@ -37,7 +37,10 @@ _NOBODY = "There is no site on this machine yet: sudo ./manylab up builds one an
 
 @command(app, "status", example="sudo manylab status")
 def status(as_json: JsonOption = False) -> Result:
-    """Show what runs, who is signed in, and which versions. Exit status: 0 running, 1 dead, 3 stopped, 4 not known."""
+    """Show what runs, who is signed in, and which versions. Exit status: 0 running, 1 dead, 3 stopped, 4 not known.
+
+    MEMORY is what a server really uses with its kernels, terminals and programs: OWN and SHARED of `manylab top`.
+    """
     context = make_context(as_json)
     if not exists(context.layout):
         return Result({"state": "stopped", "code": STOPPED, "site": False}, _NOBODY, STOPPED)

@@ -83,6 +83,12 @@ def install(
             hint="unset MANYLAB_ROOT, or use 'manylab up'",
         )
     service = detect()
+    on_wsl = is_wsl(Path("/proc/sys/kernel/osrelease").read_text(encoding="utf-8"))
+    if wsl_boot and not (on_wsl and service == "sysv"):
+        raise Refused(
+            "--wsl-boot is for WSL without systemd, and this is not",
+            hint="leave it out: the service starts with the machine",
+        )
     already = read_installed(context.layout)
     if operator:
         _check_operator(operator)
@@ -111,7 +117,7 @@ def install(
         f"Installed ({'systemd' if service == 'systemd' else '/etc/init.d/manylab'}) and running at {url}",
         "Let somebody in: manylab user add NAME",
     ]
-    if service == "sysv" and is_wsl(Path("/proc/sys/kernel/osrelease").read_text(encoding="utf-8")):
+    if service == "sysv" and on_wsl:
         lines.append(_wsl(wsl_boot))
     return Result(
         {"service": service, "url": url, "operator": operator, "changes": len(outcome.changes)}, "\n".join(lines)

@@ -17,11 +17,10 @@ from manylab.base.errors import BadName, NotInstalled
 from manylab.cli.app import JsonOption, app, command
 from manylab.cli.context import Context, exists, make_context
 from manylab.cli.look import top_processes, top_screen
-from manylab.cli.look.top_members import Server
+from manylab.cli.look.top_members import Server, from_warden
 from manylab.cli.look.top_sample import Sample, Sampler, began
 from manylab.cli.result import Result
 from manylab.system import servers as running
-from manylab.warden.processes import uids
 from manylab.warm import wire
 
 # Seconds between the two looks of `--once` and `--json`: long enough for a percentage that means something.
@@ -70,11 +69,7 @@ def find(context: Context) -> list[Server]:
     layout = context.layout
     if layout.system and not context.root:
         return own(layout.servers_run, pwd.getpwuid(os.getuid()).pw_name)
-    return [
-        Server(one["user"], one["server"], next(iter(whose)), reading.process, float(one["since"]))
-        for one in running.running(layout.warden_socket)
-        if (reading := top_processes.read(int(one["pid"]))) is not None and len(whose := uids(int(one["pid"]))) == 1
-    ]
+    return from_warden(running.running(layout.warden_socket))
 
 
 def own(folder: Path, name: str) -> list[Server]:

@@ -14,6 +14,8 @@ from manylab.cli.doctor.scene import Scene, Skip
 from manylab.cli.look import processes, versions
 from manylab.cli.look.follow import printable
 from manylab.cli.look.parts import RUNNING, UNKNOWN
+from manylab.cli.look.top_members import from_warden
+from manylab.cli.look.top_sample import Row, Sampler
 from manylab.config.values import size_text
 from manylab.lab.memory import meter
 from manylab.model.environments import SERVER
@@ -23,6 +25,7 @@ from manylab.system.http import status_of
 
 # All of `status` should take less than a second, whatever hangs.
 _ANSWERS_WITHIN = 0.5
+_MEMORY_WITHIN = 0.5
 
 
 def observe(scene: Scene) -> tuple[dict[str, Any], int]:
@@ -69,9 +72,11 @@ def _servers(scene: Scene, unknown: list[str]) -> list[dict[str, Any]]:
     except (ManylabError, Skip) as error:
         unknown.append(str(error))
         return []
-    used = processes.memory([int(one["pid"]) for one in found])
+    used = memory(found)
     for name in sorted({str(one["user"]) for one in found if procfs.hangs(int(one["pid"]))}):
         unknown.append(f"all that {name}'s servers use: a process of theirs cannot be looked at, until it is stopped")
+    if late := sum(row.unread > 0 for row in used.values()):
+        unknown.append(f"the memory of {late} servers, which takes longer to look at: manylab top")
     envs = scene.layout.env(SERVER)
     now = record.current(envs)
     return [
@@ -80,12 +85,19 @@ def _servers(scene: Scene, unknown: list[str]) -> list[dict[str, Any]]:
             "server": one["server"],
             "pid": one["pid"],
             "since": one["since"],
-            "memory": used.get(int(one["pid"])),
+            "memory": row.use.memory if (row := used.get(int(one["pid"]))) and not row.unread else None,
+            "running": row is not None,
             "older": of_before(processes.command_line(int(one["pid"])), envs, now),
             **_limits(int(one["pid"])),
         }
         for one in found
     ]
+
+
+def memory(servers: Sequence[Mapping[str, Any]]) -> dict[int, Row]:
+    """What each server uses with all it started, as `top` says it, by the pid of the server."""
+    sample = Sampler(lambda: from_warden(servers)).look(budget=_MEMORY_WITHIN)
+    return {row.parts[0].pid: row for row in sample.rows}
 
 
 def of_before(command_line: bytes, envs: Path, now: str) -> bool:
@@ -146,7 +158,9 @@ def as_text(data: Mapping[str, Any], now: float) -> str:
 
 
 def _row(one: Mapping[str, Any], now: float) -> tuple[str, ...]:
-    memory = "gone" if one["memory"] is None else f"{one['memory'] / (1 << 20):.0f} MiB"
+    memory = "?" if one.get("running", True) else "gone"
+    if one["memory"] is not None:
+        memory = f"{one['memory'] / (1 << 20):.0f} MiB"
     if one.get("memory_limit"):
         memory += f" of {size_text(one['memory_limit'])}"
     return one["user"], one["server"] or "(default)", str(one["pid"]), f"{duration(now - one['since'])} ago", memory

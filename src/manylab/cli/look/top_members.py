@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from manylab.cli.look import processes as looked
 from manylab.cli.look import top_processes
@@ -22,6 +23,15 @@ class Server:
     uid: int
     main: Process
     since: float
+
+
+def from_warden(found: Iterable[Mapping[str, Any]]) -> list[Server]:
+    """Servers as the warden lists them, as far as they run and are one account's."""
+    return [
+        Server(one["user"], one["server"], next(iter(whose)), reading.process, float(one["since"]))
+        for one in found
+        if (reading := top_processes.read(int(one["pid"]))) is not None and len(whose := uids(int(one["pid"]))) == 1
+    ]
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,11 @@ class Use:
     cpu: float | None = None
     tasks: int = 0
 
+    @property
+    def memory(self) -> int | None:
+        """What is really in use, nothing counted twice: what `status` shows of a server."""
+        return None if self.own is None or self.shared is None else self.own + self.shared
+
     def add(self, other: Use) -> None:
         for name in ("own", "shared", "cpu"):
             mine, theirs = getattr(self, name), getattr(other, name)
@@ -55,7 +60,10 @@ class Part:
 
 @dataclass
 class Row:
-    """One server with all its parts; use: their sum. limit: bytes of memory, None when there is none."""
+    """One server with all its parts; use: their sum. limit: bytes of memory, None when there is none.
+
+    unread: processes whose memory was not looked at, for want of time; it is not in the sum.
+    """
 
     user: str
     server: str
@@ -63,6 +71,7 @@ class Row:
     parts: list[Part]
     use: Use
     limit: int | None
+    unread: int = 0
 
     @property
     def kernels(self) -> int:
@@ -163,7 +172,9 @@ class Sampler:
             parts[head.process].use.add(use)
             whole.add(use)
         main = parts.pop(server.main)
-        return Row(server.user, server.server, server.since, [main, *parts.values()], whole, limit(server.main.pid))
+        unread = sum(reading.process not in self._memory for reading in family)
+        of_server = (server.user, server.server, server.since, [main, *parts.values()], whole)
+        return Row(*of_server, limit(server.main.pid), unread)
 
     def _kind(self, reading: Reading, main: Process, booted: float) -> tuple[str, str]:
         if reading.process in self._kinds:

@@ -7,7 +7,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from manylab.base.errors import CommandFailed, DiskFull, DownloadFailed, EnvironmentFailed, ManylabError
@@ -61,6 +61,11 @@ def uv_program() -> str:
             "uv is not beside this program", hint="install manylab again; uv is one of its dependencies"
         )
     return found
+
+
+def uv_environment(cache: Path, network: Mapping[str, str]) -> dict[str, str]:
+    """For uv: what it keeps beside its cache (locks, mostly) goes below ours; in root's home it would stay."""
+    return {**network, "XDG_DATA_HOME": str(cache / "uv-data")}
 
 
 def solve(
@@ -158,7 +163,7 @@ def _uv(arguments: Sequence[str], cache: Path, network: dict[str, str], say: Say
         return run(
             [uv_program(), *arguments, *_CONSTANT, "--cache-dir", str(folder)],
             timeout=BUILD_TIMEOUT,
-            env=network,
+            env=uv_environment(cache, network),
             # uv runs the Python of a .venv in the folder that it is started in, or above: that may be anybody's.
             cwd="/",
             input=input,

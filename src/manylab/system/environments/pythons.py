@@ -7,7 +7,15 @@ from pathlib import Path
 
 from manylab.base.errors import CommandFailed, DownloadFailed, EnvironmentFailed
 from manylab.system.environments import share
-from manylab.system.environments.installers import BUILD_TIMEOUT, Say, Watch, disk_full, is_disk_full, uv_program
+from manylab.system.environments.installers import (
+    BUILD_TIMEOUT,
+    Say,
+    Watch,
+    disk_full,
+    is_disk_full,
+    uv_environment,
+    uv_program,
+)
 from manylab.system.run import run
 
 
@@ -28,7 +36,7 @@ def ensure(python: str, *, folder: Path, cache: Path, network: Mapping[str, str]
         run(
             [uv_program(), *words, "--cache-dir", str(cache / "uv")],
             timeout=BUILD_TIMEOUT,
-            env=network,
+            env=uv_environment(cache, network),
             cwd="/",
             ends_with_us=True,
             on_line=lambda line: say(line.strip()),

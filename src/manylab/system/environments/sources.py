@@ -39,6 +39,7 @@ from manylab.system.environments.installers import (
     explain,
     solve,
     uv,
+    uv_environment,
     uv_program,
 )  # fmt: skip
 from manylab.system.files import scratch
@@ -120,7 +121,15 @@ def _find(requirement: str, python: Python, cache: Path, network: Mapping[str, s
         words = ["pip", "compile", "-", *options, "--config-file", str(settings), "--output-file", str(output)]
         words += ["--no-python-downloads", "--color", "never", "--cache-dir", str(cache / "uv")]
         try:
-            run([uv_program(), *words], env=network, input=requirement + "\n", timeout=600, cwd="/", watch=Watch(cache))
+            environment = uv_environment(cache, network)
+            run(
+                [uv_program(), *words],
+                env=environment,
+                input=requirement + "\n",
+                timeout=600,
+                cwd="/",
+                watch=Watch(cache),
+            )
         except CommandFailed as error:
             raise explain(error) from error
         said = tomllib.loads(output.read_text(encoding="utf-8"))
