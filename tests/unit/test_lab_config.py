@@ -46,6 +46,10 @@ def test_kernels_use_unix_sockets_unless_their_names_would_be_too_long():
     assert config.transport({"JUPYTER_RUNTIME_DIR": longest + "/0123456789"}) == "tcp"
 
 
+def test_a_message_to_a_kernel_fits_into_the_servers_memory():
+    assert [config.largest_message(limit) >> 20 for limit in (None, 64 << 30, 1 << 30, 1 << 20)] == [256, 256, 128, 16]
+
+
 def test_a_kernels_sockets_have_names_that_fit():
     pytest.importorskip("jupyter_server")
     from manylab.lab.kernels import short_ipc

@@ -24,6 +24,7 @@ GROUPS = {
     "service_commands": ("install", "uninstall", "start", "stop", "restart", "enable", "disable"),
     "look_commands": ("status", "doctor", "logs"),
     "top_commands": ("top",),
+    "trash_commands": ("trash",),
     "bench_commands": ("bench",),
     "test_command": ("test",),
 }

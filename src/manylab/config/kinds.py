@@ -206,6 +206,13 @@ IdleTimeout = Annotated[
     _SECONDS_OUT,
     WithJsonSchema(_text_or(_DURATION, "never")),
 ]
+TrashAge = Annotated[
+    int | None,
+    Kind(_DURATION_WORDS + ', or "never"'),
+    BeforeValidator(values.forever),
+    _SECONDS_OUT,
+    WithJsonSchema(_text_or(_DURATION, "never")),
+]
 StartTimeout = Annotated[
     int,
     Kind(_DURATION_WORDS + ', "10s" to "1h"'),

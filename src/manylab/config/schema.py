@@ -162,6 +162,12 @@ class Servers(Table):
         "server loses what its kernels hold in memory. Its owner is told why.",
         example="12h",
     )
+    trash: kinds.TrashAge = setting(
+        "30d",
+        doc="How long what people delete in the Lab stays in the trash in their home (~/.local/share/Trash), from "
+        'where `manylab trash restore` brings it back. "0s": no trash, it is gone at once. "never": it stays.',
+        example="7d",
+    )
     named: bool = setting(False, doc="Let people start further servers with a name of their choice.")
     named_limit: Annotated[int, Kind("a whole number, 1 to 1000"), Field(ge=1, le=1000)] = setting(
         5, doc="How many named servers one person may have.", example=2

@@ -175,6 +175,11 @@ def idle_timeout(value: Any) -> int | None:
     return seconds
 
 
+def forever(value: Any) -> int | None:
+    """Seconds; None for "never"."""
+    return None if value is None or value == "never" else duration(value)
+
+
 def start_timeout(value: Any) -> int:
     return _between(value, 10, 3600)
 

@@ -12,6 +12,10 @@ ACTIVITY = "manylab.lab.activity"
 # Bytes in sockaddr_un.sun_path without the closing zero (unix(7)), and in "/k12345678-5" (kernels.py).
 MAX_SOCKET = 107
 SOCKET_NAME = 12
+# Bytes in one message of a browser to a kernel (the state of a large widget, a cell with data in it). With tornado's
+# own 10 MiB the connection ends without a word. A server needs six times as much for a moment, a kernel more.
+MAX_MESSAGE = 256 * 1024 * 1024
+LEAST_MESSAGE = 16 * 1024 * 1024
 # Traits of jupyterhub.services.auth.HubAuth whose defaults are worked out at import, and from what.
 HUB_AUTH = {
     "base_url": "JUPYTERHUB_SERVICE_PREFIX",
@@ -46,6 +50,7 @@ def settings(environ: Mapping[str, str], *, home: Path, prefix: Path) -> dict[st
             "jpserver_extensions": {ACTIVITY: True},
             # Jupyter Server's own default (90 s) is longer than the interval and gives a warning per connection.
             "websocket_ping_timeout": 30000,
+            "contents_manager_class": "manylab.lab.contents.Contents",
             "kernel_spec_manager_class": "manylab.lab.kernels.SiteKernelSpecs",
             "kernel_websocket_connection_class": "manylab.lab.endings.ExplainingConnection",
             # A login shell: Debian's /etc/profile sets PATH anew and then runs profile.d/manylab.sh, which puts the
@@ -67,8 +72,9 @@ def settings(environ: Mapping[str, str], *, home: Path, prefix: Path) -> dict[st
             "transport_encryption": "auto",
         },
         "ContentsManager": {"allow_hidden": False},
-        # On a server, a trash folder is a full disk that cannot be emptied.
-        "FileContentsManager": {"delete_to_trash": False},
+        # These two belong together: without a trash (servers.trash = "0s") a folder is deleted with what is in it.
+        # By the name of our own class: JupyterHub's extension turns the trash of FileContentsManager off.
+        "Contents": {"delete_to_trash": environ.get("MANYLAB_TRASH") != "0", "always_delete_dir": True},
         # Reads every process of the person once a second, in every server, for a page that nobody collects.
         "ResourceUseDisplay": {"enable_prometheus_metrics": False},
         # Told, not searched for: to look for the twenty that are not there takes a tenth of a second in every server.
@@ -127,6 +133,11 @@ def without_a_program(find: Callable[[str], object]) -> list[str]:
 def transport(environ: Mapping[str, str]) -> str:
     """Unix sockets, or TCP where the folder's name (a long MANYLAB_ROOT) leaves no room for a socket's name."""
     return "ipc" if len(os.fsencode(environ.get("JUPYTER_RUNTIME_DIR", ""))) + SOCKET_NAME <= MAX_SOCKET else "tcp"
+
+
+def largest_message(memory: int | None) -> int:
+    """Bytes that a browser may send to a kernel at once. memory: the server's limit, None where there is none."""
+    return MAX_MESSAGE if memory is None else max(LEAST_MESSAGE, min(MAX_MESSAGE, memory // 8))
 
 
 def shell(environ: Mapping[str, str]) -> str:

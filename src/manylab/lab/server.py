@@ -23,9 +23,11 @@ from manylab.lab import (
     applications,
     bodies,
     config,
+    contents,
     exports,
     folders,
     languages,
+    memory,
     own,
     packed,
     provisioner,
@@ -80,12 +82,14 @@ def build(environ: Mapping[str, str], **more: Mapping[str, Any]) -> ServerApp:
     # here wins over every configuration file, and no secret or path is in argv.
     server = singleuser.SiteServer.initialize_server(argv=[], config=wanted)
     own.forget_what_imports_set(theirs)
+    server.web_app.settings["websocket_max_message_size"] = config.largest_message(memory.meter().limit())
     pulling.guard()
     applications.guard()
     activity.note_messages()
     packed.use(server.web_app)
     known = bodies.known_to(server.identity_provider.hub_auth, server.web_app.settings["cookie_secret"])
     bodies.guard(server.http_server, known)
+    contents.empty_daily(server, home, os.environ)
     return server
 
 

@@ -100,6 +100,7 @@ def variables(config: Config, layout: Layout) -> dict[str, str]:
         "MANYLAB_JUPYTER_PATH": str(layout.jupyter_data),
         "MANYLAB_DEFAULT_KERNEL": environments.kernel_name(config.env.default),
         "MANYLAB_DEFAULT_URL": str(config.servers.default_url),
+        "MANYLAB_TRASH": "" if config.servers.trash is None else str(config.servers.trash),
         "MANYLAB_LANGUAGE": str(config.site.language),
     }
     # MANYLAB_...: the server's own, which nothing that it starts gets (lab.own). On root's sites Jupyter finds the
