@@ -89,7 +89,7 @@ def build(environ: Mapping[str, str], **more: Mapping[str, Any]) -> ServerApp:
     packed.use(server.web_app)
     known = bodies.known_to(server.identity_provider.hub_auth, server.web_app.settings["cookie_secret"])
     bodies.guard(server.http_server, known)
-    contents.empty_daily(server, home, os.environ)
+    contents.empty_daily(server, home, own.environ)
     return server
 
 
