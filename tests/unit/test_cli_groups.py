@@ -39,6 +39,7 @@ LOOKS = {
     *("plan", "history", "status", "doctor", "logs", "top", "bench", "test", "user list"),
     *("env list", "env show", "env history", "env audit", "env export", "env bundle", "env copy", "env shell"),
     *("config show", "config get", "config check", "config schema"),
+    *("trash list", "trash restore", "trash empty"),
 }
 
 
