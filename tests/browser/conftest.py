@@ -62,9 +62,10 @@ def page(chromium: Browser) -> Iterator[Page]:
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
-    """A site that is up, with alice."""
-    with Site("bookworm") as one:
-        one.add_user("alice", PASSWORD)
+    """A site that is up, with alice, bob who is its admin, and carol, who never signs in."""
+    with Site("bookworm", config='[people]\nadmins = ["bob"]\n') as one:
+        for name in ("alice", "bob", "carol"):
+            one.add_user(name, PASSWORD)
         with one.up():
             yield one
 

@@ -9,7 +9,7 @@ import pytest
 from harness import wait_until
 from playwright.sync_api import Browser, Page, expect
 
-from support.pages import SLOW, in_the_lab, open_notebook, sign_in, text_of_cell
+from support.pages import PASSWORD, SLOW, in_the_lab, open_notebook, sign_in, text_of_cell
 from support.site import Site
 
 UGLY = """import sys
@@ -194,3 +194,43 @@ def test_nothing_on_the_pages_comes_from_another_site_or_fails(page: Page, site:
     in_the_lab(page)
     page.locator(".jp-Launcher:visible, .jp-Notebook:visible").first.wait_for(timeout=SLOW)
     assert (elsewhere, failed, errors) == ([], [], [])
+
+
+@pytest.mark.parametrize(("locale", "never"), [("en-US", "has never signed in"), ("zh-CN", "从未登录")])
+def test_each_button_of_the_admin_page_works_and_all_members_are_there(
+    chromium: Browser, page: Page, site: Site, locale: str, never: str
+) -> None:
+    sign_in(page, site)
+    in_the_lab(page)
+    context = chromium.new_context(locale=locale)
+    context.set_default_timeout(SLOW)
+    admin = context.new_page()
+    refused: list[str] = []
+    admin.on("response", lambda answer: refused.append(answer.url) if answer.status >= 400 else None)
+    admin.goto(f"{site.url}hub/login?next={site.base_url}hub/admin")
+    admin.fill("#username_input", "bob")
+    admin.fill("#password_input", PASSWORD)
+    admin.click("#login_submit")
+    expect(admin.locator("#members tr[data-name=carol]")).to_contain_text(never)
+    expect(admin.locator("#members tr[data-name=carol] button")).to_have_count(0)
+    assert admin.locator("#members tbody tr").count() == 3
+    alice = admin.locator("#members tr[data-name=alice]")
+    # There is no button but these two, and no link to other people's servers.
+    assert alice.locator("button, a").evaluate_all("all => all.map(one => one.className.split(' ')[0])") == ["stop"]
+    alice.locator("button.stop").click()
+    alice.locator("button.start").click()
+    expect(alice.locator("button.stop")).to_be_visible(timeout=SLOW)
+    assert refused == []
+    context.close()
+
+
+def test_who_is_no_admin_reads_so_in_plain_words(page: Page, site: Site) -> None:
+    sign_in(page, site)
+    in_the_lab(page)
+    page.goto(f"{site.url}hub/home")
+    expect(page.get_by_role("link", name="Admin")).to_have_count(0)
+    page.goto(f"{site.url}hub/admin")
+    expect(page.locator("h1")).to_have_text("You may not see this page")
+    expect(page.locator(".error details")).not_to_have_attribute("open", "")
+    page.goto(f"{site.url}hub/nowhere")
+    expect(page.locator("h1")).to_have_text("There is no such page")

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import signal
+import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
 
+import httpx
 import pytest
 from harness import wait_until
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+from websockets.typing import Subprotocol
 
 from support.build import SMALL
 from support.client import Client
@@ -89,6 +96,94 @@ def test_no_secret_is_in_an_argument_a_log_or_a_file_that_others_can_read(site):
             for path in (name, name.split("/")[0])
         )
         assert (mode, folder) == ("600\n", "700\n"), name
+
+
+# the proxy
+
+
+def test_a_tab_that_is_closed_is_no_error_of_the_proxy_and_without_the_hub_there_is_still_a_page(site):
+    def proxies() -> list[int]:
+        return [
+            one.pid for one in site.machine.processes() if any("configurable-http-proxy" in word for word in one.argv)
+        ]
+
+    before = proxies()
+    with signed_in(site, "alice") as alice:
+        alice.open_lab()
+        alice.run("1")
+        for path in (f"api/kernels/{alice.kernel}/channels", "api/events/subscribe"):
+            with alice.websocket(path) as channel:
+                # As a browser that is killed, or whose network is gone: a reset in the place of a good-bye.
+                channel.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                channel.socket.close()
+        assert alice.run("6 * 7") == "42"
+        [hub] = hubs(site)
+        site.machine.run(f"kill -STOP {hub}; mv /run/manylab/hub/hub.sock /run/manylab/hub/away")
+        try:
+            page = alice.get("hub/home")
+        finally:
+            site.machine.run(f"mv /run/manylab/hub/away /run/manylab/hub/hub.sock; kill -CONT {hub}")
+    assert page.status_code == 503 and "does not answer at the moment" in page.text and "暂时没有响应" in page.text
+    assert "Uncaught" not in site.logs(400) and proxies() == before
+
+
+# editors
+
+
+def test_an_editor_runs_a_cell_with_a_token_and_no_cookie_as_vs_code_does(site):
+    with httpx.Client(base_url=f"{site.url}", trust_env=False, timeout=60) as code:
+        # Its JupyterHub extension makes a token with name and password, and starts the server.
+        assert "version" in code.get("hub/api").json()
+        asked = {"auth": {"username": "bob", "password": PASSWORD}, "note": "an editor"}
+        made = code.post("hub/api/users/bob/tokens", json=asked)
+        token, headers = made.json()["token"], {"Authorization": f"token {made.json()['token']}"}
+        assert code.get("hub/api/users/bob?include_stopped_servers", headers=headers).json()["name"] == "bob"
+        assert code.post("hub/api/users/bob/server", headers=headers).status_code in (201, 202, 400)
+        server = f"{site.url}user/bob/"
+        wait_until(lambda: code.get(f"{server}api/kernelspecs", headers=headers).status_code == 200, 60, "a server")
+        # From here on it is as its Jupyter extension does it: REST by header, the websocket by its address.
+        wanted = {"path": "x.ipynb", "name": "", "type": "notebook", "kernel": {"name": "python3"}}
+        session = code.post(f"{server}api/sessions", headers=headers, json=wanted).json()
+        channels = f"{server.replace('http', 'ws', 1)}api/kernels/{session['kernel']['id']}/channels?session_id=1"
+        said = [run_in_kernel(f"{channels}&token={token}", {}, None), run_in_kernel(channels, headers, V1)]
+        assert said == ["42\n", "42\n"]
+        with pytest.raises(InvalidStatus, match="403"):
+            run_in_kernel(channels, {}, None)
+        with pytest.raises(InvalidStatus, match="403"):
+            run_in_kernel(f"{channels}&token={'0' * len(token)}", {}, None)
+        # A page is not opened by its address: whoever follows a link would be somebody else.
+        assert code.get(f"{server}lab?token={token}", headers={"Sec-Fetch-Mode": "navigate"}).status_code == 302
+        assert code.delete(f"{server}api/sessions/{session['id']}", headers=headers).status_code == 204
+    assert token not in site.machine.run("cat /var/log/manylab/*.log").stdout
+
+
+V1 = "v1.kernel.websocket.jupyter.org"
+
+
+def run_in_kernel(address: str, headers: dict[str, str], protocol: str | None) -> str:
+    """What a cell prints, in Jupyter's first protocol (JSON) or in V1 (its parts, after where each begins)."""
+    header = {"msg_id": "1", "msg_type": "execute_request", "username": "", "session": "1", "version": "5.3"}
+    content = {"code": "print(6 * 7)", "silent": False, "allow_stdin": False}
+    with connect(
+        address, additional_headers=headers, proxy=None, subprotocols=[Subprotocol(protocol)] if protocol else None
+    ) as channel:
+        assert channel.subprotocol == protocol
+        if protocol:
+            parts = [b"shell", *(json.dumps(part).encode() for part in (header, {}, {}, content))]
+            places = itertools.accumulate(map(len, parts), initial=8 * (len(parts) + 2))
+            channel.send(struct.pack(f"<{len(parts) + 2}Q", len(parts) + 1, *places) + b"".join(parts))
+        else:
+            parts = {"channel": "shell", "header": header, "parent_header": {}, "metadata": {}, "content": content}
+            channel.send(json.dumps(parts))
+        while True:
+            answer = channel.recv(timeout=60)
+            if isinstance(answer, bytes):
+                number = struct.unpack_from("<Q", answer)[0]
+                places = struct.unpack_from(f"<{number}Q", answer, 8)
+                if json.loads(answer[places[1] : places[2]])["msg_type"] == "stream":
+                    return str(json.loads(answer[places[4] : places[5]])["text"])
+            elif json.loads(answer)["msg_type"] == "stream":
+                return str(json.loads(answer)["content"]["text"])
 
 
 # named servers

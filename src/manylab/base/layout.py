@@ -50,6 +50,11 @@ class Layout:
         return self.program / "cache"
 
     @property
+    def proxy_pages(self) -> Path:
+        """What the proxy itself shows, when neither a server nor the hub answers."""
+        return self.program / "etc" / "proxy"
+
+    @property
     def jupyter_config(self) -> Path:
         """Configuration that every person's server reads (JUPYTER_CONFIG_DIR); only the site's owner writes it."""
         return self.program / "etc" / "jupyter"

@@ -115,7 +115,8 @@ class People(Table):
     )
     admins: kinds.Accounts = setting(
         [],
-        doc="People who may use the hub's admin page. They must be members of the group too.",
+        doc="People who may see all members on the hub's admin page, and start and stop their servers. They must be "
+        "members of the group too.",
         example=["jinzhongxu"],
     )
     admin_access: bool = setting(

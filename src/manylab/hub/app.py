@@ -17,10 +17,11 @@ from jupyterhub.apihandlers.auth import OAuthAuthorizeHandler
 from jupyterhub.apihandlers.users import UserServerAPIHandler, UserTokenListAPIHandler
 from jupyterhub.app import JupyterHub
 from jupyterhub.handlers.base import UserUrlHandler
+from jupyterhub.handlers.pages import AdminHandler
 from jupyterhub.handlers.static import CacheControlStaticFilesHandler
 
 from manylab.base import packed
-from manylab.hub import bodies, clients, database, endings, settings, waiting
+from manylab.hub import admin_page, bodies, clients, database, endings, settings, waiting
 from manylab.hub.doors import Doors
 from manylab.hub.forgotten import ForgottenServers
 from manylab.hub.members import MembersWatch
@@ -47,6 +48,7 @@ class SayingAuthorizeHandler(OAuthAuthorizeHandler):  # type: ignore[misc]
 IN_PLACE_OF = {
     OAuthAuthorizeHandler: SayingAuthorizeHandler,
     UserTokenListAPIHandler: FewTokensHandler,
+    AdminHandler: admin_page.MembersPage,
     UserServerAPIHandler: endings.NotingServerHandler,
     UserUrlHandler: endings.SayingUrlHandler,
 }

@@ -50,4 +50,6 @@ class WardenAuthenticator(MembersOnly):
     def _refusal(reason: str, language: str) -> HTTPError:
         status, sentence = sentences.login_refusal(reason, language)
         # tornado formats log_message with %: the sentence is passed as an argument.
-        return HTTPError(status, "%s", sentence)
+        error = HTTPError(status, "%s", sentence)
+        error.jupyterhub_message = sentence  # what JupyterHub shows on the page
+        return error

@@ -9,7 +9,8 @@ import pwd
 from enum import Enum
 
 from manylab.base import names
-from manylab.base.errors import BadName
+from manylab.base.errors import BadName, NotFound
+from manylab.system import accounts
 
 
 class Standing(Enum):
@@ -58,6 +59,16 @@ class Members:
             return Standing.MEMBER if group.gr_gid in os.getgrouplist(name, account.pw_gid) else Standing.LEFT
         except OSError:
             return Standing.UNKNOWN
+
+    def names(self) -> set[str]:
+        """All members that the machine lists; a directory service may list fewer than there are, or take its time."""
+        if self.person is not None:
+            return {self.person}
+        try:
+            listed = accounts.members(self.group)
+        except NotFound:
+            return set()
+        return {name for name in listed if self.look(name) is Standing.MEMBER}
 
     async def standing(self, name: str) -> Standing:
         return await asyncio.to_thread(self.look, name)

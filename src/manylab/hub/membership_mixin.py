@@ -64,7 +64,9 @@ class MembersOnly(Authenticator):  # type: ignore[misc]
             self.log.warning("Refused to sign in %s: %s of %s", model["name"], standing.value, self.site_group)
             reason = "unavailable" if standing is Standing.UNKNOWN else "not-member"
             status, sentence = sentences.login_refusal(reason, self.reader(handler))
-            raise HTTPError(status, sentence)
+            error = HTTPError(status, sentence)
+            error.jupyterhub_message = sentence  # what JupyterHub shows on the page
+            raise error
         return model
 
     async def refresh_user(self, user: Any, handler: Any = None) -> Any:
@@ -85,7 +87,7 @@ class MembersOnly(Authenticator):  # type: ignore[misc]
         if standing is not Standing.MEMBER:
             self.log.warning("Refused a server for %s: %s of %s", user.name, standing.value, self.site_group)
             error = HTTPError(403, "not a member of the site's group")
-            error.jupyterhub_message = sentences.both("not-member")  # what JupyterHub shows on the page
+            error.jupyterhub_message = sentences.both("not-member")
             raise error
         hook = super().pre_spawn_start(user, spawner)
         if hook is not None:

@@ -78,6 +78,7 @@ def build(environ: Mapping[str, str], **more: Mapping[str, Any]) -> ServerApp:
     languages.use()
     ask_no_yarn()
     singleuser.SiteServer.load_other_extensions = singleuser.load_other_extensions()
+    singleuser.take_tokens_of_websockets()
     # Like JupyterHubSingleUser.launch_instance, with a configuration object in place of a command line: what is given
     # here wins over every configuration file, and no secret or path is in argv.
     server = singleuser.SiteServer.initialize_server(argv=[], config=wanted)

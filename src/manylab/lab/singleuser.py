@@ -12,6 +12,7 @@ from typing import Any
 
 from aiohttp import ThreadedResolver
 from jupyterhub.httpclient import JupyterHubHTTPClient
+from jupyterhub.services.auth import HubAuth
 
 # The extension and nothing else of jupyterhub.singleuser: its `app` patches handler classes, and then pages answer 500.
 from jupyterhub.singleuser.extension import JupyterHubSingleUser
@@ -67,6 +68,26 @@ def with_what_works(hook: Callable[[Any, Any], dict[str, Any]], handler: Any, pa
     made = hook(handler, page)
     disabled = {*made.get("disabledExtensions", ()), *config.without_a_program(shutil.which)}
     return {**made, "disabledExtensions": sorted(disabled)}
+
+
+def take_tokens_of_websockets(auth: Any = HubAuth) -> None:
+    """Have a websocket's address hold the token, whoever opens it.
+
+    JupyterHub means to (no token in the address of a page, since a link would sign somebody in; but in that of a
+    websocket, where many programs cannot send headers), and knows a websocket by what only browsers say. An editor such
+    as VS Code then starts a kernel and cannot speak to it.
+    """
+    real = auth._get_token_url
+    if getattr(real, "of_manylab", False):
+        return
+
+    def get_token_url(self: Any, handler: Any) -> str:
+        if handler.request.headers.get("Upgrade", "").lower() == "websocket":
+            return str(handler.get_argument("token", ""))
+        return str(real(self, handler))
+
+    get_token_url.of_manylab = True  # type: ignore[attr-defined]
+    auth._get_token_url = get_token_url
 
 
 def load_other_extensions() -> bool:

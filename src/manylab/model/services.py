@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import html
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -12,25 +13,46 @@ from manylab.base.layout import Layout
 from manylab.config.schema import Config
 from manylab.model import accounts, environments, hub, scripts, units
 from manylab.model.facts import Facts
-from manylab.model.resources import Environment, File, Link, Resource, Service
+from manylab.model.resources import Directory, Environment, File, Link, Resource, Service
 
 # How long the hub and the proxy may take to stop, seconds: both have nothing to save that takes longer.
 STOP_TIMEOUT = 10
 # What runs in Node before the proxy. Node raises what its log cannot take, and on a full disk the proxy answered nobody
 # any more. And to a unix socket http-proxy says "connection: close": a hub or a server that was quick had closed before
 # Node was done with the end of a request that has a body, and somebody read "503" in the place of the answer; browsers
-# had to connect anew for each request. Now the proxy closes, after the answer.
+# had to connect anew for each request. Now the proxy closes, after the answer. And http-proxy raises what happens to a
+# websocket unless somebody listens: that a browser is gone (a closed tab) is no error, everything else is still raised.
 _BEFORE = (
     "data:text/javascript,"
-    'import http from"node:http";'
+    'import http from"node:http";import net from"node:net";import{createRequire}from"node:module";'
     "for(const out of[process.stdout,process.stderr]){const write=out._write;"
     "out._write=(chunk,encoding,done)=>{try{write.call(out,chunk,encoding,()=>done())}catch{done()}}}"
     "const request=http.request;"
     "http.request=(options,...more)=>{"
     'if(options.socketPath&&options.headers&&options.headers.connection==="close")'
     'options.headers.connection="keep-alive";'
-    "return request(options,...more)}"
+    "return request(options,...more)};"
+    'const gone=error=>{if(error.code!=="ECONNRESET"&&error.code!=="EPIPE")throw error};'
+    'const proxy=createRequire(process.argv[1])("http-proxy-3"),make=proxy.createProxyServer;'
+    'proxy.createProxyServer=options=>make(options).on("error",gone);'
+    # Before http-proxy has it, or where there is no route.
+    "const emit=net.Server.prototype.emit;"
+    "net.Server.prototype.emit=function(event,...more){"
+    'if(event==="upgrade")more[1].on("error",gone);'
+    "return emit.call(this,event,...more)}"
 )
+
+
+_ERROR_PAGE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<meta name="robots" content="noindex"><title>{name}</title>
+<style>body {{ font: 1.1rem/1.6 sans-serif; max-width: 40rem; margin: 15vh auto; padding: 0 1rem }}</style></head>
+<body><h1>{name}</h1>
+<p>Your server or the site does not answer at the moment: it may be just starting, stopping, or busy. Try again in a
+minute. If it stays so, go to <a href="{home}">your page</a> and start your server anew, or tell the administrator.</p>
+<p lang="zh">您的服务器或本站点暂时没有响应，可能正在启动、停止，或者比较繁忙。请一分钟后再试；<!--
+-->如仍不行，请到<a href="{home}">您的主页</a>重新启动服务器，或联系管理员。</p></body></html>
+"""
 
 
 def definitions(config: Config, facts: Facts, layout: Layout, envs: Mapping[str, Environment]) -> Iterator[Resource]:
@@ -52,6 +74,8 @@ def definitions(config: Config, facts: Facts, layout: Layout, envs: Mapping[str,
         ],
         "services": processes(config, facts, layout, envs),
     }
+    yield Directory(layout.proxy_pages, 0o755)
+    yield File(layout.proxy_pages / "error.html", error_page(config))
     yield File(layout.services_json, json.dumps(data, indent=1) + "\n", 0o600, root, root)
 
 
@@ -110,7 +134,7 @@ def proxy_command(config: Config, layout: Layout, environment: Environment) -> l
         str(environment.path / "node_modules/configurable-http-proxy/bin/configurable-http-proxy"),
         "--ip", str(config.http.address), "--port", str(config.http.port),
         "--api-socket", str(layout.proxy_api_socket),
-        "--error-target", _socket_url(layout) + f"{config.http.base_url}hub/error",
+        "--error-path", str(layout.proxy_pages),
         "--log-level", {"DEBUG": "debug", "INFO": "info", "WARNING": "warn", "ERROR": "error"}[config.hub.log_level],
     ]  # fmt: skip
     if config.http.subdomains:
@@ -125,8 +149,10 @@ def proxy_command(config: Config, layout: Layout, environment: Environment) -> l
     return command
 
 
-def _socket_url(layout: Layout) -> str:
-    return "http+unix://" + str(layout.hub_socket).replace("/", "%2F")
+def error_page(config: Config) -> str:
+    """What the proxy shows for a server, or the hub, that does not answer: it must need neither of them."""
+    name = html.escape(str(config.site.name))
+    return _ERROR_PAGE.format(name=name, home=f"{config.http.base_url}hub/home")
 
 
 def _revision(*parts: str) -> str:
