@@ -21,6 +21,8 @@ SERVERS: Final = "server"  # the name of the one that servers are forked from
 _READY: Final = 120.0  # seconds for all imports, on a machine that is busy starting
 _PATIENCE: Final = (1.0, 2.0, 5.0, 15.0, 60.0)  # seconds before it is tried again, one after another
 _SOON: Final = 15.0  # seconds, twice what one takes, in which it is waited for
+_QUIET: Final = 2.0  # seconds without a change of the machine's facts, before a nursery remembers them
+_RESTLESS: Final = 60.0  # seconds after which it is begun all the same
 _PLAIN: Final = 2  # tries after which it only imports and does not rehearse
 _LAST: Final = 1.0  # seconds for nurseries to end with the warden; one that has children goes on without it
 
@@ -69,7 +71,8 @@ class Nurseries:
             await asyncio.sleep(0.02)
 
     def get(self, spec_name: str, settings: Settings) -> Nursery | None:
-        """The nursery of this name, if it is what the settings ask for and answers."""
+        """The nursery of this name, if it is what the settings ask for, knows the machine as it is, and answers."""
+        self.renew()
         nursery = self._now.get(spec_name)
         if nursery is None or nursery.spec not in settings.nurseries or nursery.retired:
             return None
@@ -81,6 +84,20 @@ class Nurseries:
             now = asyncio.get_running_loop().time()
             with contextlib.suppress(asyncio.TimeoutError, TimeoutError):
                 await asyncio.wait_for(coming.over.wait(), (coming.since or now) + _SOON - now)
+
+    def renew(self) -> None:
+        """Have no more children from those that were begun on another machine, so to speak, and begin them anew."""
+        for name, nursery in self._now.items():
+            if nursery.retired or nursery.ended.is_set() or nursery.facts is None:
+                continue
+            if (what := nursery.facts.changed()) is not None:
+                log.info("the nursery %s is begun anew: %s changed", name, what)
+                nursery.old.set()
+                nursery.retire()
+
+    def is_old(self, pid: int) -> bool:
+        """Whether the process is a nursery that should have no more children: one of them may have been on its way."""
+        return any(nursery.pid == pid and nursery.old.is_set() for nursery in self._all)
 
     def pids(self) -> set[int]:
         """Every nursery's process, the retired ones too."""
@@ -106,6 +123,10 @@ class Nurseries:
                 coming = self._coming[spec.name]
             elif self._coming.get(spec.name) is coming:
                 del self._coming[spec.name]  # what failed may fail again
+            if nursery.old.is_set():
+                tries, pause = 0, 0.0
+                await _settled(nursery)
+                continue
             tries = 0 if nursery.ready.is_set() else tries + 1
             pause = _PATIENCE[min(tries, len(_PATIENCE) - 1)]
             log.warning("the nursery %s ended; it is tried again in %.0f s", spec.name, pause)
@@ -120,7 +141,7 @@ class Nurseries:
             log.warning("the nursery %s cannot be started: %s", spec.name, error)
             return
         self._all = {one for one in self._all if not one.reap()} | {nursery}
-        ready, ended = _task(nursery.ready.wait()), _task(nursery.ended.wait())
+        ready, ended, old = (_task(event.wait()) for event in (nursery.ready, nursery.ended, nursery.old))
         try:
             await asyncio.wait((ready, ended), timeout=_READY, return_when=asyncio.FIRST_COMPLETED)
             if not nursery.ready.is_set():
@@ -137,10 +158,20 @@ class Nurseries:
             self._coming[spec.name] = _Coming()
             took = asyncio.get_running_loop().time() - begun
             log.info("the nursery %s is ready after %.1f s, pid %d", spec.name, took, nursery.pid)
-            await ended
+            await asyncio.wait((ended, old), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            ready.cancel()
-            ended.cancel()
+            for task in (ready, ended, old):
+                task.cancel()
+
+
+async def _settled(nursery: Nursery) -> None:
+    """Until the machine stays as it is for a moment: while packages are installed, one change follows the other."""
+    until = asyncio.get_running_loop().time() + _RESTLESS
+    while asyncio.get_running_loop().time() < until:
+        facts = nursery.facts_now()
+        await asyncio.sleep(_QUIET)
+        if facts.changed() is None:
+            return
 
 
 def _task(work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:

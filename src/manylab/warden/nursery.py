@@ -14,6 +14,7 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
+from manylab.warden.facts import Facts
 from manylab.warden.settings import Nursery as Spec
 from manylab.warden.settings import Settings
 from manylab.warm.scratch import VARIABLE as SCRATCH
@@ -23,7 +24,8 @@ _MESSAGE: Final = 4096
 
 
 class Nursery:
-    """One process that forks. `ready` once its socket takes connections; `ended` when it is gone.
+    """One process that forks. `ready` once its socket takes connections; `ended` when it is gone; `old` when the
+    machine is no longer as it was when this was begun (`facts`).
 
     plain: without the functions among its modules.
     """
@@ -35,9 +37,15 @@ class Nursery:
         self.ready = asyncio.Event()
         self.ended = asyncio.Event()
         self.retired = False
+        self.old = asyncio.Event()
+        self.facts: Facts | None = None  # from its start on
         self._exits: dict[int, asyncio.Future[int]] = {}
         self._control: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
+
+    def facts_now(self) -> Facts:
+        """What the machine is like now, for one like this."""
+        return Facts(Path(self.spec.command[0]))
 
     @property
     def pid(self) -> int:
@@ -45,6 +53,7 @@ class Nursery:
 
     def start(self, settings: Settings, place: Path) -> None:
         """Bind the socket, where only root can, and start the process. Raises OSError."""
+        self.facts = self.facts_now()
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:

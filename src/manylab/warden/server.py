@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from manylab.base.errors import ConfigError
-from manylab.warden import accounts, folders, messages, settings
+from manylab.warden import accounts, folders, messages, processes, settings
 from manylab.warden.login import Login
 from manylab.warden.messages import Authenticate, BadMessage, List, Message, Refusal, Start, Status, Stop, StopAll
 from manylab.warden.nurseries import Nurseries
@@ -154,6 +154,9 @@ class Warden:
             log.warning("refused a kernel to uid %d", peer.uid)
             raise Refusal("forbidden", "only a nursery may ask")
         message = messages.parse_place(await _question(reader))
+        self.nurseries.renew()
+        if (child := processes.glance(peer.pid)) is not None and self.nurseries.is_old(child.parent):
+            raise Refusal("start-failed", "the machine is no longer as it was when the nursery was begun")
         running = await self.servers.place(peer.pid, message.caller, message.uid)
         person = await accounts.ask(accounts.find, running.entry.user, self.settings)
         return messages.done(uid=person.uid, gid=person.gid, groups=list(person.groups))
@@ -163,6 +166,7 @@ class Warden:
         if os.geteuid() == 0 and (self._guard is None or self._guard.done()):
             # Nothing waits for it: it looks at every process, and stops servers that may not want to.
             self._guard = asyncio.create_task(self._guard_room(self.settings.servers))
+        self.nurseries.renew()
         if self.settings.log_dir is not None:
             await asyncio.to_thread(folders.trim_logs, self.settings.log_dir)
 
