@@ -162,7 +162,7 @@ FONTS = "/usr/share/fonts/new"
 CHANGES = {
     "fonts": (
         f"mkdir -p {FONTS} && cp {{packages}}/matplotlib/mpl-data/fonts/ttf/STIXGeneral.ttf {FONTS}/",
-        "from matplotlib.font_manager import fontManager as f; print([e.fname for e in f.ttflist if '/new/' in e.fname])",
+        "from matplotlib import font_manager as f; print([e.fname for e in f.fontManager.ttflist if 'new' in e.fname])",
         f"['{FONTS}/STIXGeneral.ttf']",
     ),
     "the time zone": (
