@@ -43,6 +43,7 @@ ALLOWED = {
     r"/tmp/systemd-private-.*|/var/tmp/systemd-private-.*": "systemd's private /tmp of its own services",
     r"/etc/systemd/system(/multi-user\.target\.wants)?": "folders in which units were",
     r"/etc/(pam\.d|profile\.d|tmpfiles\.d|sudoers\.d)|/usr/local/bin": "folders in which a file was",
+    r"/etc/systemd|/usr/local/share": "folders in which a folder was",
     r"/root/kept(/.*)?": "downloads that this test puts aside",
     # This test's machine had them before: what was downloaded for all tests.
     r"/opt/manylab(/.*)?": "the program, made before the comparison began",

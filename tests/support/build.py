@@ -37,6 +37,12 @@ rm -f /etc/pam.d/manylab /etc/profile.d/manylab.sh /usr/local/bin/manylab
 for name in $(grep -o '^manylab[^:]*' /etc/passwd); do userdel "$name"; done
 for name in $(grep -o '^manylab[^:]*' /etc/group); do groupdel "$name"; done
 """
+# Not in the key of a layer: those that were made before had none of it.
+STRIP_LOGINS = """
+rm -rf /etc/fish/conf.d/manylab.fish /etc/csh/login.d/manylab /etc/systemd/user-environment-generators/60-manylab
+rm -rf /usr/local/share/jupyter
+rmdir /etc/fish/conf.d /etc/fish /etc/csh/login.d /etc/csh /etc/systemd/user-environment-generators 2>/dev/null || true
+"""
 # Of each environment's generations, all but the one in use.
 FORGET = """
 set -e
@@ -109,7 +115,7 @@ def with_packages(suite: str, init: Init = "none") -> Root:
 
     def fetch(machine: Machine) -> None:
         apply(machine)
-        machine.run(STRIP)
+        machine.run(STRIP + STRIP_LOGINS)
 
     filled = installed(*_fetched(suite), root_for(suite, "none"), fetch)
     if init == "none":
@@ -135,5 +141,5 @@ def bare(suite: str) -> Iterator[Machine]:
         put_project(machine)
         yield machine
         if layers.find(name, key, below) is None:
-            machine.run(STRIP)
+            machine.run(STRIP + STRIP_LOGINS)
             machine.freeze(name, key)

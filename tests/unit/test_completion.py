@@ -88,10 +88,3 @@ def test_each_shell_is_answered_in_its_own_way_and_without_the_parser():
     assert run("fish", **fish).returncode == 0
     assert run("fish", **{**fish, "_TYPER_COMPLETE_ARGS": "manylab config check "}).returncode == 0  # options
     assert run("fish", **{**fish, "_TYPER_COMPLETE_ARGS": "manylab config check /e"}).returncode == 1  # files
-
-
-def test_a_name_that_bash_would_take_apart_is_offered_escaped():
-    offered = completion._FORMATS["bash"](
-        [("EXAMPLE\\jane", ""), ("a b", ""), ("jane@example.org", ""), ("--json", "")]
-    )
-    assert offered.splitlines() == [r"EXAMPLE\\jane", r"a\ b", "jane@example.org", "--json"]

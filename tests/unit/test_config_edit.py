@@ -209,13 +209,3 @@ def test_get_answers_in_the_form_of_the_file():
     assert edit.get(FILE, "envs")["default"]["packages"] == ["scientific", "polars>=1"]
     with pytest.raises(NotFound):
         edit.get(FILE, "envs.course.python")
-
-
-def test_how_a_name_with_other_characters_is_written_in_a_key_is_told():
-    with pytest.raises(NotFound) as caught:
-        edit.set_value("", "limits.people.jane@example.org.memory", "4G")
-    assert '"jane@example.org"' in caught.value.hint
-    with pytest.raises(NotFound) as caught:
-        edit.set_value("", "limits.people.a.b-c.memory", "4G")
-    assert caught.value.hint == 'did you mean limits.people."a.b-c".memory?'
-    assert edit.set_value("", 'limits.people."a.b-c".memory', "4G") == '[limits.people."a.b-c"]\nmemory = "4G"\n'

@@ -27,7 +27,9 @@ from manylab.model.resources import (
     Environment,
     File,
     Group,
+    KernelLinks,
     Kernels,
+    Line,
     Link,
     Resource,
     Secret,
@@ -126,6 +128,10 @@ def line_of(resource: Resource) -> str:
         more = [f"{path} 0600 {owner or '-'}:{group or '-'}" for path, owner, group, _ in resource.copies]
     elif isinstance(resource, Kernels):
         more = [f"{source.name}:{','.join(source.groups) or '-'}" for source in resource.sources]
+    elif isinstance(resource, Line):
+        more = [resource.line]
+    elif isinstance(resource, KernelLinks):
+        more = ["->", str(resource.folder)]
     elif isinstance(resource, Service):
         more = [f"enabled={resource.enabled}", f"running={resource.running}", f"revision={resource.revision or '-'}"]
     return " ".join([resource.key, *more])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import stat
 import subprocess
 from pathlib import Path
 
@@ -245,26 +244,6 @@ def test_the_operator_may_do_four_things_and_nothing_else(tmp_path):
         path.write_text(text)
         path.chmod(0o440)
         subprocess.run(["visudo", "-cf", str(path)], check=True, capture_output=True)
-
-
-def path_after(text: str, tmp_path: Path, before: str = "/usr/bin:/bin", groups: str = "staff lab") -> str:
-    fake = tmp_path / "bin"
-    fake.mkdir(exist_ok=True)
-    (fake / "id").write_text(f"#!/bin/sh\necho {groups}\n")
-    (fake / "id").chmod(stat.S_IRWXU)
-    profile = tmp_path / "manylab.sh"
-    profile.write_text(text)
-    command = f". {profile}; . {profile}; echo $PATH"
-    done = subprocess.run(
-        ["/bin/sh", "-euc", command], env={"PATH": f"{fake}:{before}"}, capture_output=True, text=True, check=True
-    )
-    return done.stdout.strip().replace(f"{fake}:", "")
-
-
-def test_members_have_the_environment_first_on_path_once_and_others_do_not(tmp_path):
-    text = scripts.profile_text(group="lab", folder="/opt/manylab/envs/default/current/bin")
-    assert path_after(text, tmp_path) == "/opt/manylab/envs/default/current/bin:/usr/bin:/bin"
-    assert path_after(text, tmp_path, groups="staff labrador") == "/usr/bin:/bin"
 
 
 def test_pam_asks_the_systems_own_passwords_and_only_for_people():

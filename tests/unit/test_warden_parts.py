@@ -276,17 +276,6 @@ def test_a_locked_password_is_seen_in_shadow(tmp_path, field, locked):
     assert not accounts.has_locked_password("alice", tmp_path / "missing")
 
 
-def test_the_machine_s_own_spelling_of_a_name_counts(monkeypatch):
-    """A directory that does not tell capitals apart; in /etc/passwd they are two people."""
-    passwd = accounts.pwd.struct_passwd(("alice@example.org", "x", 2000, 2000, "", "/home/alice", "/bin/bash"))
-    monkeypatch.setattr(accounts.pwd, "getpwnam", lambda name: passwd)
-    assert accounts.spelled("ALICE@example.org") == "alice@example.org"
-    with pytest.raises(Refusal, match="exactly this name"):
-        accounts.find("ALICE@example.org", SITE)
-    with pytest.raises(Refusal, match="no such account"):
-        accounts.spelled("../alice")
-
-
 @pytest.mark.parametrize("name", ["root", "no-such-account-here", "ROOT", "a b"])
 def test_accounts_that_are_nobody_to_serve(name):
     with pytest.raises(Refusal) as caught:

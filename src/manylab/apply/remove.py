@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Sequence
@@ -12,13 +13,13 @@ from manylab.apply import generations, made
 from manylab.apply.lock import exclusive
 from manylab.base.errors import AlreadyRunning, NeedsRoot
 from manylab.base.layout import Layout
-from manylab.model import scripts
+from manylab.model import logins, scripts
 from manylab.model.accounts import OWN_ACCOUNTS, OWN_GROUPS
-from manylab.model.resources import Directory
+from manylab.model.resources import Directory, KernelLinks
 from manylab.system import accounts, servers, supervisor
-from manylab.system.environments import Say
+from manylab.system.environments import Say, kernel_links
 from manylab.system.facts import read_installed
-from manylab.system.files import make_directory, remove_path, write_file
+from manylab.system.files import make_directory, remove_line, remove_path, write_file
 from manylab.system.run import run
 from manylab.system.services.managers import manager_for
 
@@ -93,6 +94,13 @@ def _uninstall(layout: Layout, *, purge: bool, say: Say) -> list[str]:
             say(f"remove {path}")
             remove_path(path)
             removed.append(str(path))
+    if layout.system:
+        removed += kernel_links.remove(KernelLinks(layout.jupyter_data / "kernels", layout.machine_kernels))
+        removed += [f"a line in {layout.zsh_file}"] if remove_line(logins.zsh(layout)) else []
+        # Folders of shells that may not be there.
+        for folder in (*layout.fish_file.parents[:2], *layout.csh_file.parents[:2], layout.user_generator.parent):
+            with contextlib.suppress(OSError):  # not empty, or not there
+                folder.rmdir()
     if service == "systemd":
         assert manager is not None
         # The one above that of people's servers.
@@ -114,6 +122,9 @@ def _paths(layout: Layout, *, purge: bool) -> list[Path]:
         found += [
             layout.pam_file,
             layout.profile_file,
+            layout.fish_file,
+            layout.csh_file,
+            layout.user_generator,
             layout.sudoers_file,
             layout.tmpfiles_file,
             layout.init_script,

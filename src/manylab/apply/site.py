@@ -13,11 +13,12 @@ from typing import Any
 
 from manylab.apply import generations
 from manylab.apply.generations import Generation
-from manylab.base.errors import NotFound, Unsupported
+from manylab.base.errors import NotFound, Refused, Unsupported
 from manylab.base.layout import Layout
 from manylab.config import example
 from manylab.config.load import parse, read
 from manylab.config.schema import Config
+from manylab.config.values import LIBRARY_PATH
 from manylab.model import environments as model_environments
 from manylab.model import site as model_site
 from manylab.model.accounts import BUILD_ACCOUNT
@@ -30,7 +31,7 @@ from manylab.system import locks as system_locks
 from manylab.system import registries, tls
 from manylab.system.conda import backend
 from manylab.system.environments import MARKER, Say, conda, pythons, solve, sources
-from manylab.system.files import everybody_can_read
+from manylab.system.files import everybody_can_read, others_can_write
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,7 @@ def look(
     changed: dict[str, Any] = {"source_digest": source_digest, "service": service, "operator": operator}
     check_socket_paths(layout, facts, config)
     check_logos(config)
+    check_libraries(config)
     facts = dataclasses.replace(facts, **{name: value for name, value in changed.items() if value is not None})
     facts = dataclasses.replace(
         facts, tls=tls.read_pair(config.https.certificate, config.https.key) if config.https.enabled else None
@@ -134,6 +136,19 @@ def check_logos(config: Config) -> None:
                 f"envs.{name}.logo: not everybody can read {wanted.logo}, or it is not there",
                 hint="put the file where people can read it, such as /srv, with mode 0644",
             )
+
+
+def check_libraries(config: Config) -> None:
+    """Raises Refused for a folder of LD_LIBRARY_PATH that others than root (or the site's owner) can write: kernels of
+    everybody are forked from a process that has loaded what is in it.
+    """
+    for name, wanted in config.envs.items():
+        for folder in filter(None, wanted.variables.get(LIBRARY_PATH, "").split(":")):
+            if (path := others_can_write(Path(folder))) is not None:
+                raise Refused(
+                    f"envs.{name}.variables: LD_LIBRARY_PATH has {folder}, and others than root can write {path}",
+                    hint=f"sudo chown root {path}; sudo chmod go-w {path}; or leave the folder out",
+                )
 
 
 def check_socket_paths(layout: Layout, facts: Facts, config: Config) -> None:

@@ -226,6 +226,29 @@ class Layout:
         return self.root / "usr/local/share/fonts/manylab-wqy-microhei.ttc"
 
     @property
+    def fish_file(self) -> Path:
+        return self.root / "etc/fish/conf.d/manylab.fish"
+
+    @property
+    def csh_file(self) -> Path:
+        return self.root / "etc/csh/login.d/manylab"
+
+    @property
+    def zsh_file(self) -> Path:
+        """What login shells of zsh read; a file of Debian's package."""
+        return self.root / "etc/zsh/zprofile"
+
+    @property
+    def user_generator(self) -> Path:
+        """Gives variables to the systemd of each person (systemd.environment-generator(7))."""
+        return self.root / "etc/systemd/user-environment-generators/60-manylab"
+
+    @property
+    def machine_kernels(self) -> Path:
+        """Where every Jupyter of the machine looks for kernels."""
+        return self.root / "usr/local/share/jupyter/kernels"
+
+    @property
     def sudoers_file(self) -> Path:
         return self.root / "etc/sudoers.d/manylab"
 

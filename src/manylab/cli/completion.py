@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import grp
 import json
-import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -133,8 +132,7 @@ def _powershell(found: Sequence[tuple[str, str]]) -> str:
 
 
 _FORMATS: Final[Mapping[str, Callable[[Sequence[tuple[str, str]]], str]]] = {
-    # What a shell would take for its own is escaped, as in EXAMPLE\\jane; the other shells do that themselves.
-    "bash": lambda found: "\n".join(re.sub(r"([^\w@%+=:,./~-])", r"\\\1", word) for word, _ in found),
+    "bash": lambda found: "\n".join(word for word, _ in found),
     "zsh": _zsh,
     "fish": _fish,
     "pwsh": _powershell,

@@ -17,6 +17,7 @@ from manylab.cli.app import JsonOption, command
 from manylab.cli.context import make_context
 from manylab.cli.env_commands import NameArgument, env_app, site_rows
 from manylab.cli.result import Progress, Result
+from manylab.model.jupyter import SYSTEM_PATH
 from manylab.system.environments import copying, offered
 from manylab.system.environments.offered import Offered
 
@@ -25,6 +26,9 @@ PathOption = Annotated[Path | None, typer.Option("--path", help="The new folder;
 CommandArgument = Annotated[
     list[str] | None, typer.Argument(metavar="[-- COMMAND...]", help="A command to run instead of a shell.")
 ]
+
+# Of an environment that is in use already, and would lead to another Python.
+_ACTIVATED = frozenset({"PYTHONHOME", "CONDA_PREFIX", "CONDA_DEFAULT_ENV", "VIRTUAL_ENV", "VIRTUAL_ENV_PROMPT"})
 
 
 def _home() -> Path:
@@ -73,7 +77,7 @@ def copy(name: NameArgument, new: NewArgument, path: PathOption = None, as_json:
         target = target / new
     data = Path(os.environ.get("JUPYTER_DATA_DIR") or _home() / ".local/share/jupyter")
     with Progress() as progress:
-        kernel = copying.copy(Path(source.path), target, data / "kernels", progress.say)
+        kernel = copying.copy(Path(source.path), target, data / "kernels", source.variables, progress.say)
     has_pip = (target / "bin/pip").exists()
     text = f"{target} is yours, and so is the kernel '{new} (Python, own)' in the Lab (reload the page)."
     text += f"\nInstall into it: {target}/bin/{'pip install' if has_pip else 'python -m ensurepip'}"
@@ -85,10 +89,15 @@ def copy(name: NameArgument, new: NewArgument, path: PathOption = None, as_json:
 def shell(name: NameArgument, program: CommandArgument = None) -> Result:
     """Open a shell, or run a command, in which the programs of an environment come first."""
     found = _find(name, as_json=False)
-    variables = {key: value for key, value in os.environ.items() if key not in ("PYTHONHOME", "CONDA_PREFIX")}
-    first = f"{found.path}/bin"
-    rest = [part for part in variables.get("PATH", "/usr/bin:/bin").split(":") if part and part != first]
-    variables |= {"PATH": ":".join([first, *rest]), "VIRTUAL_ENV": found.path, "VIRTUAL_ENV_PROMPT": name}
+    inherited = {key: value for key, value in os.environ.items() if key not in _ACTIVATED}
+    variables = {**found.usual, **inherited, **found.variables}
+    # cron's PATH has no /usr/local/bin.
+    path = [f"{found.path}/bin", *variables.get("PATH", "").split(":"), *SYSTEM_PATH]
+    variables["PATH"] = ":".join(dict.fromkeys(filter(None, path)))
+    if (Path(found.path) / "conda-meta").is_dir():
+        variables |= {"CONDA_PREFIX": found.path, "CONDA_DEFAULT_ENV": name}
+    else:
+        variables |= {"VIRTUAL_ENV": found.path, "VIRTUAL_ENV_PROMPT": name}
     argv = program or [variables.get("SHELL") or "/bin/sh"]
     sys.stdout.flush()
     try:

@@ -83,6 +83,12 @@ class Environment(Table):
         doc="Groups of this machine whose members are offered it; empty: everybody. Its files are no secret.",
         example=["physics2"],
     )
+    variables: kinds.EnvironmentVariables = setting(
+        {},
+        doc="Environment variables of its kernels and of `manylab env shell`; everybody can read them. LD_LIBRARY_PATH "
+        "(CUDA, for example) names absolute folders that root alone can write.",
+        example={"LD_LIBRARY_PATH": "/usr/local/cuda/lib64"},
+    )
     preload: kinds.Modules = setting(
         ["auto"],
         doc='Modules that a warm kernel has already imported; the word "auto" stands for numpy, pandas and '

@@ -48,6 +48,12 @@ def _list(value: Any) -> tuple[Any, ...]:
     return tuple(value)
 
 
+def _with_a_library_path(variables: Mapping[str, str]) -> Mapping[str, str]:
+    if values.LIBRARY_PATH in variables:
+        values.library_path(variables[values.LIBRARY_PATH])
+    return variables
+
+
 def _no_repeats(items: tuple[str, ...]) -> tuple[str, ...]:
     for index, item in enumerate(items):
         if item in items[:index]:
@@ -311,6 +317,13 @@ VariableText = Annotated[str, BeforeValidator(values.text)]
 Variables = Annotated[
     Mapping[VariableName, VariableText],
     Kind("a table of names and texts"),
+    AfterValidator(freeze),
+    PlainSerializer(dict, return_type=dict[str, str]),
+]
+EnvironmentVariables = Annotated[
+    Mapping[Annotated[str, BeforeValidator(values.variable_of_environment)], VariableText],
+    Kind("a table of names and texts"),
+    AfterValidator(_with_a_library_path),
     AfterValidator(freeze),
     PlainSerializer(dict, return_type=dict[str, str]),
 ]

@@ -79,11 +79,7 @@ def split_key(key: str) -> tuple[str, ...]:
     except (_Stuck, IndexError):
         parts = []
     if not parts or scanner.at != len(key):
-        raise NotFound(
-            f"{key!r:.80} is not the name of a setting",
-            hint="write table.name, as in servers.memory; in quotes a name of more than letters, digits, '-', '_', "
-            "as in 'limits.people.\"jane@example.org\".memory'",
-        )
+        raise NotFound(f"{key!r:.80} is not the name of a setting", hint="write table.name, as in servers.memory")
     return tuple(parts)
 
 

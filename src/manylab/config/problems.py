@@ -90,8 +90,6 @@ def _choice(path: Path, value: Any, accepted: list[str]) -> str:
 def suggestion(path: Path) -> str:
     """What somebody may have meant by an unknown key: a name of another table, JupyterHub's name, or a misspelling."""
     *outer, last = (str(part) for part in path)
-    if outer[:2] in (["limits", "people"], ["limits", "groups"]) and len(outer) > 3:  # a name with dots
-        return f"did you mean {walk.dotted((*outer[:2], '.'.join(outer[2:]), last))}?"
     table = walk.general(tuple(outer))
     known = walk.tables()
     here = known.get(table, ())

@@ -13,6 +13,7 @@ from typing import Any
 from manylab.base import names
 from manylab.base.errors import BadName
 
+LIBRARY_PATH = "LD_LIBRARY_PATH"
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)([KMGT])", re.IGNORECASE | re.ASCII)
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -289,10 +290,26 @@ def module(value: Any) -> str:
     return checked
 
 
+def variable_of_environment(value: Any) -> str:
+    """As `variable`, and LD_LIBRARY_PATH, which no server has: only kernels are loaded with it."""
+    return text(value) if value == LIBRARY_PATH else variable(value)
+
+
+def library_path(value: str) -> str:
+    """Folders with libraries, separated by colons. That root alone can write them is seen when they are looked at."""
+    for folder in value.split(":"):
+        if not folder.startswith("/") or not folder.isprintable() or ".." in folder.split("/"):
+            raise Wrong(f"{shown(folder)} in {LIBRARY_PATH} is not an absolute path", 'such as "/usr/local/cuda/lib64"')
+    return value
+
+
 def variable(value: Any) -> str:
     checked = text(value)
     if not _VARIABLE.fullmatch(checked):
         raise Wrong(f"{shown(checked)} is not a variable's name", "use letters, digits and _, no digit first")
     if _OWN_VARIABLES.fullmatch(checked):
-        raise Wrong(f"{checked} is decided by manylab for every server", "choose another variable")
+        hint = "choose another variable"
+        if checked == LIBRARY_PATH:
+            hint = "libraries are an environment's: [envs.NAME] variables = { LD_LIBRARY_PATH = ... }"
+        raise Wrong(f"{checked} is decided by manylab for every server", hint)
     return checked

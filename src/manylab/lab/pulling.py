@@ -17,14 +17,25 @@ from typing import Any, Final, NamedTuple
 
 from tornado.web import HTTPError, authenticated
 
+from manylab.lab import local_repositories
+
 _AGREED: Final = "manylab_pulls"  # in the server's settings: what its owner has agreed to, and until when
 _WHILE: Final = 600.0  # seconds; the page that fetches asks at once
 _URL: Final = re.compile(r"^\s*url\s*=\s*(.+?)\s*$", re.MULTILINE)
-_PAGE: Final = """<!doctype html>
+_STYLE: Final = """<!doctype html>
 <html><head><meta charset="utf-8"><title>git-pull</title><style>
-body {{ font: 16px/1.6 system-ui, sans-serif; max-width: 42rem; margin: 4rem auto; padding: 0 1rem }}
-button {{ font: inherit; padding: .4rem 1.2rem }} code {{ background: #8882; overflow-wrap: anywhere }}
-</style></head><body>
+body { font: 16px/1.6 system-ui, sans-serif; max-width: 42rem; margin: 4rem auto; padding: 0 1rem }
+button { font: inherit; padding: .4rem 1.2rem } code { background: #8882; overflow-wrap: anywhere }
+</style></head><body>"""
+_UNREADABLE: Final = """{style}
+<p>Your account cannot read the repository <code>{repo}</code>. Ask its owner, or an administrator, to let everybody
+read it: <code>chmod -R a+rX</code>, and <code>chmod a+x</code> for the folders above it.</p>
+<p lang="zh">您的账户无权读取仓库 <code>{repo}</code>。请它的所有者或管理员向所有人开放读取：
+<code>chmod -R a+rX</code>，并对其上层目录执行 <code>chmod a+x</code>。</p>
+<p><a href="{home}">Back · 返回</a></p>
+</body></html>
+"""
+_PAGE: Final = """{style}
 <p>A link wants to put <code>{repo}</code>{branch} into your folder <code>{folder}</code>. What is in it may run with
 all your rights when you open it, or work beside it. Go on only if you know who made the link.</p>
 <p lang="zh">有一个链接要把 <code>{repo}</code>{branch} 放进您的文件夹 <code>{folder}</code>。
@@ -49,11 +60,16 @@ def guard() -> None:
     handlers: Any = sys.modules.get("nbgitpuller.handlers")
     if handlers is None or "post" in vars(handlers.UIHandler):
         return
+    local_repositories.use()
     show, fetch = handlers.UIHandler.get, handlers.SyncHandler.get
 
     async def ask(self: Any) -> None:
         pull = wanted(self)
-        if is_from(pull.repo, Path(pull.folder)):
+        path = local_repositories.path_of(pull.repo)
+        if path is not None and local_repositories.is_unreadable(path):
+            self.set_status(403)
+            self.finish(_UNREADABLE.format(style=_STYLE, repo=html.escape(path), home=html.escape(self.base_url)))
+        elif is_from(pull.repo, Path(pull.folder)):
             _agree(self, pull)
             await show(self)
         else:
@@ -116,10 +132,12 @@ def _agree(handler: Any, pull: Pull) -> None:
     for old in [old for old, until in agreed.items() if until < now]:
         del agreed[old]
     agreed[pull] = now + _WHILE
+    local_repositories.trust(old.repo for old in agreed)
 
 
 def _page(handler: Any, pull: Pull) -> str:
     return _PAGE.format(
+        style=_STYLE,
         repo=html.escape(pull.repo),
         branch=f" ({html.escape(pull.branch)})" if pull.branch else "",
         folder=html.escape(pull.shown),

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from packaging.specifiers import SpecifierSet
 
@@ -21,6 +22,8 @@ from manylab.model.resources import CONDA, Asked, Copy, Environment, File, Kerne
 
 # Raised when environments are built differently from the same lock, so that old ones are not taken for new ones.
 FORMAT = 6
+
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 HUB, SERVER, PROXY, DEFAULT = "hub", "server", "proxy", "default"
 SCIENTIFIC = "scientific"
@@ -96,7 +99,7 @@ def requests(config: Config, facts: Facts, inputs: Mapping[str, tuple[str, ...]]
         elif "ipykernel" not in map(packages.name, requirements):
             requirements.append("ipykernel")  # without it no kernel can start here
         shipped = SCIENTIFIC if asked_for == (SCIENTIFIC,) and not wanted.indexes else ""
-        more = (tuple(wanted.pip), tuple(wanted.source), tuple(wanted.indexes))
+        more = (tuple(wanted.pip), tuple(wanted.source), tuple(wanted.indexes), tuple(variables(wanted).items()))
         asked = Asked(tuple(wanted.packages), str(wanted.python), wanted.backend, (), *more)
         found.append(Request(name, _fitting(name, wanted.python, facts), shipped, tuple(requirements), asked))
     return tuple(found)
@@ -111,8 +114,9 @@ def _of_conda(name: str, wanted: Wanted, python: Python) -> Request:
     elif "ipykernel" not in {*map(conda_packages.name, specs), *map(packages.name, wanted.pip)}:
         specs.append("ipykernel")
     asked = Asked(
-        asked_for, str(wanted.python), CONDA, tuple(wanted.channels), tuple(wanted.pip), (), tuple(wanted.indexes)
-    )
+        asked_for, str(wanted.python), CONDA, tuple(wanted.channels), tuple(wanted.pip), (), tuple(wanted.indexes),
+        tuple(variables(wanted).items()),
+    )  # fmt: skip
     return Request(name, python, "", tuple(specs), asked)
 
 
@@ -164,9 +168,11 @@ def kernel_name(environment: str) -> str:
     return "python3" if environment == DEFAULT else f"manylab-{environment}"
 
 
-def kernel_spec(environment: Environment, wanted: Wanted, layout: Layout) -> tuple[File, Copy]:
+def kernel_spec(
+    environment: Environment, wanted: Wanted, layout: Layout, usual: Mapping[str, str] = _NONE
+) -> tuple[File, Copy]:
     """The environment as a kernel of the Lab, and its logo. It names the generation itself, so that running kernels
-    keep theirs.
+    keep theirs. usual: variables of the whole site, for `env shell`; kernels have them from their server.
     """
     name = str(environment.name)
     folder = layout.jupyter_data / "kernels" / kernel_name(name)
@@ -181,9 +187,10 @@ def kernel_spec(environment: Environment, wanted: Wanted, layout: Layout) -> tup
                 "description": str(wanted.description),
                 # Read by manylab.lab.kernels.
                 "groups": [str(group) for group in wanted.groups],
+                "variables": dict(usual),
             },
         },
-        "env": kernel_variables(environment),
+        "env": kernel_variables(environment, wanted),
     }
     # Python's own comes with ipykernel.
     logo = str(wanted.logo) or f"{environment.path}/share/jupyter/kernels/python3/logo-svg.svg"
@@ -191,15 +198,23 @@ def kernel_spec(environment: Environment, wanted: Wanted, layout: Layout) -> tup
     return File(folder / "kernel.json", json.dumps(spec, indent=1) + "\n"), Copy(folder / picture, logo)
 
 
-def kernel_variables(environment: Environment) -> dict[str, str]:
-    """The variables of an environment's kernels, as a kernel.json has them."""
-    return {"PATH": f"{environment.path}/bin:${{PATH}}"}
+def variables(wanted: Wanted) -> dict[str, str]:
+    """What manylab.toml says of the variables of an environment."""
+    return {str(name): str(value) for name, value in wanted.variables.items()}
+
+
+def kernel_variables(environment: Environment, wanted: Wanted) -> dict[str, str]:
+    """The variables of an environment's kernels, as a kernel.json has them: there "$" begins a name."""
+    said = {name: value.replace("$", "$$") for name, value in variables(wanted).items()}
+    return {**said, "PATH": f"{environment.path}/bin:${{PATH}}"}
 
 
 def kernel_source(environment: Environment, wanted: Wanted) -> KernelSource:
     """The environment as one that may have kernels of other languages."""
     groups = tuple(str(group) for group in wanted.groups)
-    return KernelSource(environment.name, environment.path, groups, tuple(kernel_variables(environment).items()))
+    return KernelSource(
+        environment.name, environment.path, groups, tuple(kernel_variables(environment, wanted).items())
+    )
 
 
 # What the word "auto" stands for in `preload`: what takes longest of what most notebooks begin with.

@@ -159,13 +159,13 @@ def nurseries(config: Config, envs: Mapping[str, Environment]) -> list[dict[str,
     ]
     # Run by its path: nothing of manylab is in people's environments.
     program = f"{server.path}/lib/python{server.python_minor}/site-packages/manylab/warm/nursery.py"
-    usual = {str(name): str(value) for name, value in config.servers.environment.items()}
+    usual = jupyter.site_variables(config)
     for name, wanted in config.envs.items():
         if name in envs and wanted.start == "warm":
             command = [*environments.interpreter(envs[name]), program]
             modules = list(environments.preload(wanted))
             kernel = {"name": str(name), "kind": "kernel", "command": command, "modules": modules}
-            found.append({**kernel, "environment": usual})
+            found.append({**kernel, "environment": {**usual, **environments.variables(wanted)}})
     return found
 
 

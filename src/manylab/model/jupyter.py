@@ -49,8 +49,9 @@ def resources(config: Config, built: Sequence[Environment], layout: Layout) -> I
     yield Directory(layout.jupyter_config / "labconfig", 0o755)
     text = json.dumps(overrides, indent=1, sort_keys=True) + "\n"
     yield File(layout.jupyter_config / "labconfig/default_setting_overrides.json", text)
+    usual = site_variables(config)
     for environment in user_environments(built):
-        spec, logo = environments.kernel_spec(environment, config.envs[environment.name], layout)
+        spec, logo = environments.kernel_spec(environment, config.envs[environment.name], layout, usual)
         yield Directory(spec.path.parent, 0o755)
         yield spec
         yield logo
@@ -91,6 +92,11 @@ def search_path(config: Config, layout: Layout) -> tuple[Path | str, ...]:
     return (layout.env_current(config.env.terminal) / "bin", *SYSTEM_PATH)
 
 
+def site_variables(config: Config) -> dict[str, str]:
+    """What `servers.environment` says, for everything of everybody."""
+    return {str(name): str(value) for name, value in config.servers.environment.items()}
+
+
 def variables(config: Config, layout: Layout) -> dict[str, str]:
     """Environment variables of every server, the same for everybody; nothing here is secret."""
     # People's settings of the Lab stay where Jupyter keeps them; its configuration does not: what somebody left there
@@ -106,4 +112,4 @@ def variables(config: Config, layout: Layout) -> dict[str, str]:
     # MANYLAB_...: the server's own, which nothing that it starts gets (lab.own). On root's sites Jupyter finds the
     # kernels by itself (`services.machine_files`).
     usual = {} if layout.system else {"JUPYTER_PATH": str(layout.jupyter_data)}
-    return {**usual, **{str(name): str(value) for name, value in config.servers.environment.items()}, **own}
+    return {**usual, **site_variables(config), **own}

@@ -48,6 +48,18 @@ class File:
 
 
 @dataclass(frozen=True)
+class Line:
+    """One line of ours in a file of somebody else's; nothing where there is no such file, which is not ours to make."""
+
+    path: Path
+    line: str
+
+    @property
+    def key(self) -> str:
+        return f"line in {self.path}"
+
+
+@dataclass(frozen=True)
 class Secret:
     """One random value, made once and kept: `paths` all hold it, each with its own owner and wrapping text.
 
@@ -120,7 +132,7 @@ class Asked:
     """What manylab.toml asked for in an environment: its packages, its Python and its backend, as written there.
 
     channels, pip: of the conda backend. source: packages that may be built from source, of the other. indexes: asked
-    before the site's own.
+    before the site's own. variables: what it is tried with; no reason to build it anew.
     """
 
     packages: tuple[str, ...]
@@ -130,6 +142,7 @@ class Asked:
     pip: tuple[str, ...] = ()
     source: tuple[str, ...] = ()
     indexes: tuple[str, ...] = ()
+    variables: tuple[tuple[str, str], ...] = ()
 
     def as_data(self) -> dict[str, object]:
         """For the record of a generation."""
@@ -194,6 +207,21 @@ class Kernels:
 
 
 @dataclass(frozen=True)
+class KernelLinks:
+    """A link in `into` for each kernel in `folder`, whatever those are. differ: the names of links that are missing or
+    lead nowhere.
+    """
+
+    folder: Path
+    into: Path
+    differ: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        return f"links to kernels in {self.into}"
+
+
+@dataclass(frozen=True)
 class Service:
     """A unit of systemd or a script of init.d.
 
@@ -210,4 +238,4 @@ class Service:
         return f"service {self.name}"
 
 
-Resource = Directory | File | Secret | Link | Group | Account | Environment | Kernels | Service
+Resource = Directory | File | Line | Secret | Link | Group | Account | Environment | Kernels | KernelLinks | Service

@@ -33,22 +33,6 @@ def sudoers_text(operator: str, command: str = "/usr/local/bin/manylab") -> str:
     return f"{PREFIX}{user} ALL=(root) NOPASSWD: NOSETENV: {actions}\n"
 
 
-def profile_text(*, group: str, folder: str) -> str:
-    """/etc/profile.d/manylab.sh: the user environment first on PATH, for members of the site's group only."""
-    names.group(group)
-    quoted = shlex.quote(folder)
-    within_quotes = re.sub(r'([\\"$`])', r"\\\1", group)
-    return f"""{PREFIX}# Members of the group {group} have the shared Python first on PATH in login shells.
-case " $(id -Gn 2>/dev/null) " in
-  *" {within_quotes} "*)
-    case ":${{PATH:-}}:" in
-      *:{quoted}:*) ;;
-      *) PATH={quoted}${{PATH:+:$PATH}}; export PATH ;;
-    esac ;;
-esac
-"""
-
-
 def pam_text(style: str, min_uid: int = 1000) -> str:
     """/etc/pam.d/manylab: the system's password check, for people's accounts; style: "debian", "redhat", "other"."""
     guard = f"auth requisite pam_succeed_if.so uid >= {min_uid} quiet\n"

@@ -11,9 +11,9 @@ from typing import Any
 
 from manylab.base.layout import Layout
 from manylab.config.schema import Config
-from manylab.model import accounts, environments, hub, scripts, units
+from manylab.model import accounts, environments, hub, jupyter, logins, scripts, units
 from manylab.model.facts import Facts
-from manylab.model.resources import Directory, Environment, File, Link, Resource, Service
+from manylab.model.resources import Directory, Environment, File, KernelLinks, Link, Resource, Service
 
 # How long the hub and the proxy may take to stop, seconds: both have nothing to save that takes longer.
 STOP_TIMEOUT = 10
@@ -171,10 +171,18 @@ def machine_files(config: Config, facts: Facts, layout: Layout) -> Iterator[Reso
     if not facts.system:
         return
     yield File(layout.pam_file, scripts.pam_text(facts.pam_style, facts.min_uid), 0o644, "root", "root")
-    folder = str(layout.env_current(config.env.terminal) / "bin")
-    yield File(
-        layout.profile_file, scripts.profile_text(group=str(config.people.group), folder=folder), 0o644, "root", "root"
-    )
+    said: dict[str, Any] = {
+        "group": str(config.people.group),
+        "folder": str(layout.env_current(config.env.terminal) / "bin"),
+        "variables": jupyter.site_variables(config),
+    }
+    yield File(layout.profile_file, logins.sh(**said), 0o644, "root", "root")
+    yield File(layout.fish_file, logins.fish(**said), 0o644, "root", "root")
+    yield logins.zsh(layout)
+    yield File(layout.csh_file, logins.csh(**said), 0o644, "root", "root")
+    if facts.systemd_runs:
+        yield File(layout.user_generator, logins.generator(**said), 0o755, "root", "root")
+    yield KernelLinks(layout.jupyter_data / "kernels", layout.machine_kernels)
     yield Link(layout.command, str(layout.env_current(environments.HUB) / "bin/manylab"))
     # For what looks for fonts on the machine: a browser that draws for plotly, an environment of somebody's own.
     yield Link(layout.system_font, str(layout.env_current(environments.SERVER) / environments.FONT))

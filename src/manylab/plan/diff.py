@@ -13,7 +13,9 @@ from manylab.model.resources import (
     Environment,
     File,
     Group,
+    KernelLinks,
     Kernels,
+    Line,
     Link,
     Resource,
     Secret,
@@ -70,6 +72,10 @@ def _differences(want: Resource, have: Resource) -> list[str]:
         return [f"is {have.digest or 'incomplete'}, should be {want.digest}"] if have.digest != want.digest else []
     if isinstance(want, Kernels) and isinstance(have, Kernels):
         return [f"{name} is not as its package has it" for name in have.differ]
+    if isinstance(want, Line) and isinstance(have, Line):
+        return [] if have == want else [f"+ {want.line}"]
+    if isinstance(want, KernelLinks) and isinstance(have, KernelLinks):
+        return [f"the link to {name} is missing, or leads nowhere" for name in have.differ]
     if isinstance(want, Service) and isinstance(have, Service):
         return [
             *_one("enabled", have.enabled, want.enabled),

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from manylab.base.errors import DiskFull
-from manylab.model.resources import Copy, Directory, File, Link, Secret
+from manylab.model.resources import Copy, Directory, File, Line, Link, Secret
 
 _COPY_MODE = 0o644
 _SCRATCH = "tmp"
@@ -221,6 +221,29 @@ def make_copy(want: Copy) -> None:
     temporary.replace(want.path)
 
 
+def observe_line(want: Line) -> Line:
+    """`want` where the line is there, or the file is not."""
+    there = not want.path.is_file() or want.line in want.path.read_text(encoding="utf-8").splitlines()
+    return want if there else Line(want.path, "")
+
+
+def add_line(want: Line) -> None:
+    """Add it at the end of the file."""
+    text = want.path.read_text(encoding="utf-8")
+    before = text if not text or text.endswith("\n") else text + "\n"
+    write_file(want.path, f"{before}{want.line}\n", stat.S_IMODE(want.path.stat().st_mode))
+
+
+def remove_line(of: Line) -> bool:
+    """Take it out again; whether it was there."""
+    if not of.path.is_file() or observe_line(of) != of:
+        return False
+    lines = of.path.read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = "".join(line for line in lines if line.rstrip("\n") != of.line)
+    write_file(of.path, kept, stat.S_IMODE(of.path.stat().st_mode))
+    return True
+
+
 def everybody_can_read(path: Path) -> bool:
     """Whether it is a file that any account can read, as the modes of it and of the folders above say."""
     try:
@@ -230,6 +253,21 @@ def everybody_can_read(path: Path) -> bool:
         return False
     readable = stat.S_ISREG(status.st_mode) and status.st_mode & stat.S_IROTH
     return bool(readable and all(mode & stat.S_IXOTH for mode in above))
+
+
+def others_can_write(path: Path) -> Path | None:
+    """The first part of a path that others than root (and whoever runs this) could change; None when there is none.
+
+    Of a link, what it leads to counts as well. What is not there, they cannot make either.
+    """
+    target = path.resolve()
+    for part in dict.fromkeys((path, *path.parents, target, *target.parents)):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            status = part.lstat()
+            writable = not stat.S_ISLNK(status.st_mode) and status.st_mode & 0o022
+            if status.st_uid not in (0, os.geteuid()) or writable:
+                return part
+    return None
 
 
 def remove_path(path: Path) -> None:

@@ -15,14 +15,16 @@ from manylab.model.resources import (
     Environment,
     File,
     Group,
+    KernelLinks,
     Kernels,
+    Line,
     Link,
     Resource,
     Secret,
     Service,
 )
 from manylab.system import accounts, environments, files
-from manylab.system.environments import Say, kernels
+from manylab.system.environments import Say, kernel_links, kernels
 from manylab.system.services.base import ServiceManager
 
 
@@ -49,6 +51,8 @@ def observe(want: Resource, machine: Machine) -> Resource | None:
         return files.observe_copy(want)
     if isinstance(want, File | Link):
         return files.observe_file(want.path)
+    if isinstance(want, Line):
+        return files.observe_line(want)
     if isinstance(want, Secret):
         return files.observe_secret(want)
     if isinstance(want, Group):
@@ -59,6 +63,8 @@ def observe(want: Resource, machine: Machine) -> Resource | None:
         return environments.observe_environment(want)
     if isinstance(want, Kernels):
         return kernels.observe(want)
+    if isinstance(want, KernelLinks):
+        return kernel_links.observe(want)
     assert machine.services is not None
     return observe_service(want, machine.services)
 
@@ -87,6 +93,8 @@ def act(want: Resource, have: Resource | None, machine: Machine) -> None:
         if have is not None and not isinstance(have, Directory):
             files.remove_path(want.path)
         files.make_directory(want)
+    elif isinstance(want, Line):
+        files.add_line(want)
     elif isinstance(want, Secret):
         files.write_secret(want)
     elif isinstance(want, Group):
@@ -97,6 +105,8 @@ def act(want: Resource, have: Resource | None, machine: Machine) -> None:
         build(want, machine)
     elif isinstance(want, Kernels):
         kernels.write(want)
+    elif isinstance(want, KernelLinks):
+        kernel_links.write(want)
     else:
         assert machine.services is not None
         machine.services.converge(want)

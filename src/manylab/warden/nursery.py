@@ -17,6 +17,7 @@ from typing import Final
 from manylab.warden.facts import Facts
 from manylab.warden.settings import Nursery as Spec
 from manylab.warden.settings import Settings
+from manylab.warm.launch import ENVIRONMENT
 from manylab.warm.scratch import VARIABLE as SCRATCH
 
 _EXIT: Final = 2.0  # seconds for a nursery to say how its child ended
@@ -70,6 +71,8 @@ class Nursery:
                 "refuse": [settings.hub_uid, uid, 65534],
                 "warden": str(place),
             }
+            # Not in the environment of `launch`, which is root's: LD_LIBRARY_PATH may be among them.
+            said_to_it = json.dumps(dict(self.spec.environment))
             launch = (str(settings.python), "-I", "-m", "manylab.warm.launch")
             numbers = (str(uid), str(gid), str(listener.fileno()), str(theirs.fileno()))
             self._process = subprocess.Popen(
@@ -78,7 +81,7 @@ class Nursery:
                 stdout=2,
                 stderr=2,
                 cwd="/",
-                env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", SCRATCH: str(scratch)} | dict(self.spec.environment),
+                env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", SCRATCH: str(scratch), ENVIRONMENT: said_to_it},
                 pass_fds=(listener.fileno(), theirs.fileno()),
                 start_new_session=True,
             )

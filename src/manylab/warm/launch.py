@@ -1,18 +1,23 @@
 """`python -I -m manylab.warm.launch UID GID LISTENER CONTROL -- COMMAND...`: a nursery, by root's warden.
 
 Becomes the nursery's account, keeps four capabilities over exec, and puts the two descriptors where the nursery looks
-for them. UID 0: this account (a site of one ordinary user, who can become nobody else).
+for them, with the variables that MANYLAB_NURSERY_ENVIRONMENT holds. UID 0: this account (a site of one ordinary user,
+who can become nobody else).
 """
 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import sys
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from manylab.warm import capabilities
 from manylab.warm.nursery import CONTROL, LISTENER
+
+# JSON; variables for the nursery that are none of this program's.
+ENVIRONMENT: Final = "MANYLAB_NURSERY_ENVIRONMENT"
 
 
 def main(arguments: list[str]) -> NoReturn:
@@ -32,7 +37,9 @@ def main(arguments: list[str]) -> NoReturn:
         os.setresuid(uid, uid, uid)
         capabilities.put(keep, keep, keep)
         capabilities.keep_over_exec(keep)
-    os.execv(command[0], command)  # noqa: S606
+    environ = dict(os.environ)
+    environ |= json.loads(environ.pop(ENVIRONMENT, "{}"))
+    os.execve(command[0], command, environ)  # noqa: S606
 
 
 if __name__ == "__main__":

@@ -54,7 +54,8 @@ def check() -> None:
     modules = list(sys.modules.values())
     if (kernels := sys.modules.get(_KERNELS)) is not None:
         modules += kernels.preloaded()
-    for entry in [*sys.path, *(getattr(module, "__file__", None) for module in modules)]:
+    libraries = os.environ.get("LD_LIBRARY_PATH", "").split(":")
+    for entry in [*sys.path, *libraries, *(getattr(module, "__file__", None) for module in modules)]:
         if not isinstance(entry, str) or not entry.startswith("/"):
             continue
         path = Path(os.path.realpath(entry))

@@ -18,9 +18,7 @@ def page() -> str:
         "It changes nothing. "
         f"There are {len(ALL)} checks. `manylab doctor` shows what is not as it should be, `--all` every\n"
         "check, `--only ID` one of them, `--json` everything for programs;\n"
-        "it ends with status 1 when there is a problem, with 0 when there are at most warnings.\n\n"
-        "A home is looked at as its owner, for at most 5 seconds; a check takes at most a minute. What is silent is\n"
-        "named, and everything else is checked.\n"
+        "it ends with status 1 when there is a problem, with 0 when there are at most warnings.\n"
     ]
     for group, checks in groupby(ALL.values(), key=lambda check: check.group):
         parts.append(f"\n## {TITLES[group]}\n")

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from manylab.base.errors import CommandFailed, Refused
@@ -21,9 +22,9 @@ _SCRIPT = 1 << 20
 _LINE = 127
 
 
-def copy(source: Path, target: Path, kernels: Path, say: Say) -> Path:
-    """Copy the environment `source` to the new folder `target`, with a kernel of its own in `kernels`; the kernel's
-    folder is returned.
+def copy(source: Path, target: Path, kernels: Path, variables: Mapping[str, str], say: Say) -> Path:
+    """Copy the environment `source` to the new folder `target`, with a kernel of its own in `kernels` that has these
+    variables; the kernel's folder is returned.
 
     The kernel of the machine forbids hard links to files of root's (fs.protected_hardlinks), so blocks are shared where
     the file system can (btrfs, XFS), and copied elsewhere. Raises Refused for what is there already, DiskFull.
@@ -55,7 +56,10 @@ def copy(source: Path, target: Path, kernels: Path, say: Say) -> Path:
         "display_name": f"{target.name} (Python, own)",
         "language": "python",
         "metadata": {"debugger": True},
-        "env": {"PATH": f"{target}/bin:${{PATH}}"},
+        "env": {
+            **{name: text.replace("$", "$$") for name, text in variables.items()},
+            "PATH": f"{target}/bin:${{PATH}}",
+        },
     }
     kernel.mkdir(parents=True)
     write_file(kernel / "kernel.json", json.dumps(spec, indent=1) + "\n", 0o644)

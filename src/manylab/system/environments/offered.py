@@ -6,8 +6,8 @@ import contextlib
 import grp
 import json
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ class Offered:
     """kind: "shared" (the site's), "own" (a kernel or an environment of theirs), "user" (`pip install --user`).
 
     path: of the environment, "" where only a command is known. packages: how many, None where that was not counted.
+    variables: its own. usual: the site's, which one's own come before.
     """
 
     name: str
@@ -32,9 +33,11 @@ class Offered:
     python: str
     path: str
     packages: int | None
+    variables: Mapping[str, str] = field(default_factory=dict)
+    usual: Mapping[str, str] = field(default_factory=dict)
 
     def as_data(self) -> dict[str, object]:
-        return dict(self.__dict__)
+        return {name: value for name, value in self.__dict__.items() if name != "usual"}
 
 
 def everything(layout: Layout, home: Path) -> list[Offered]:
@@ -54,7 +57,8 @@ def shared(layout: Layout) -> Iterator[Offered]:
             path = Path(spec["argv"][0]).parents[1]
             title, description = str(spec.get("display_name", "")), str(said.get("description", ""))
             name = str(said.get("environment", folder.name))
-            yield Offered(name, "shared", title, description, python_of(path), str(path), count(path))
+            more = variables_of(spec), dict(said.get("variables", {}))
+            yield Offered(name, "shared", title, description, python_of(path), str(path), count(path), *more)
 
 
 def own(home: Path) -> Iterator[Offered]:
@@ -71,7 +75,8 @@ def own(home: Path) -> Iterator[Offered]:
         seen.add(path)
         where = "" if path == Path() else str(path)
         python, number = (python_of(path), count(path)) if where else ("", None)
-        yield Offered(folder.name, "own", str(spec.get("display_name", "")), "", python, where, number)
+        title = str(spec.get("display_name", ""))
+        yield Offered(folder.name, "own", title, "", python, where, number, variables_of(spec))
     for path in sorted((home / OWN_FOLDER).glob("*")):
         if path not in seen and (path / "pyvenv.cfg").exists():
             yield Offered(path.name, "own", "", "", python_of(path), str(path), count(path))
@@ -96,6 +101,16 @@ def count(path: Path) -> int:
     with contextlib.suppress(StopIteration, OSError):
         return len(list(record.site_packages(path).glob("*.dist-info")))
     return 0
+
+
+def variables_of(spec: dict[str, Any]) -> dict[str, str]:
+    """The variables of a kernel that are plain text; PATH is not, nor what names other variables."""
+    found = spec.get("env")
+    texts = (
+        {str(name): text for name, text in found.items() if isinstance(text, str)} if isinstance(found, dict) else {}
+    )
+    plain = {name: text.replace("$$", "") for name, text in texts.items()}
+    return {name: text.replace("$$", "$") for name, text in texts.items() if "$" not in plain[name] and name != "PATH"}
 
 
 def _spec(folder: Path) -> dict[str, Any]:

@@ -63,7 +63,9 @@ def test(want: Environment, packages: Mapping[str, Distribution], *, builder: st
     programs = [(_proxy_version(want), "")] if want.npm is not None else []
     if want.name == SERVER:
         programs.append(([str(want.path / "bin/python"), "-I", "-m", "manylab.lab.trial"], "the server answers"))
-    _inside(want, {"modules": modules, "kernel": kernel, "programs": programs}, builder, say)
+    variables = dict(want.asked.variables) if want.asked is not None else {}
+    task = {"modules": modules, "kernel": kernel, "programs": programs, "variables": variables}
+    _inside(want, task, builder, say)
     tried = [("requirements", True), ("imports", modules), ("kernel", kernel), ("programs", programs)]
     return tuple(name for name, any_of_it in tried if any_of_it)
 

@@ -1,8 +1,8 @@
 """Tries an environment from inside: imports, then a kernel. Run by the environment's own interpreter, by its text.
 
-`python -I -c TEXT {"modules": {...}, "kernel": true, "programs": [[[...], "ok"]]}`. Standard library and, for the
-kernel, jupyter_client. Says what it does on standard error, and on standard output at the end, in JSON, what failed:
-{"failed": "", "tail": ""} when nothing did.
+`python -I -c TEXT {"modules": {...}, "kernel": true, "programs": [[[...], "ok"]], "variables": {...}}`.
+Standard library and, for the kernel, jupyter_client. Says what it does on standard error, and on standard output at the
+end, in JSON, what failed: {"failed": "", "tail": ""} when nothing did.
 """
 
 from __future__ import annotations
@@ -172,6 +172,7 @@ def _text(message: Mapping[str, Any]) -> str:
 def main() -> None:
     """See the module."""
     said = json.loads(sys.argv[1])
+    os.environ.update(said.get("variables", {}))
     failure = try_imports(said["modules"]) or try_programs(said["programs"])
     if failure is None and said["kernel"]:
         failure = try_kernel([sys.executable, *said["kernel"]])
