@@ -91,12 +91,12 @@ def test_a_start_that_fails_is_not_waited_for():
         ours, theirs = socket.socketpair()
         with nursery() as (one, line), theirs, subprocess.Popen(["sleep", "1000"]) as child:
             one.expect(child.pid)
-            starts = Starts(Full(), None, 1024, lambda running: None)
+            starts = Starts(Full(), None, Sessions(Pam(), 1024), 1024, lambda running: None)
             seat = Seat(child.pid, Talk(ours), nursery=one)
             plan = Plan({}, Path("/run/x.sock"), "x.scope", "mark", Limits())
             try:
                 with pytest.raises(OSError, match="No space"):
-                    await starts._one(seat, Turn(asyncio.Semaphore()), plan, ALICE, Start("alice", "", {}), None, None)
+                    await starts._one(seat, Turn(asyncio.Semaphore()), plan, ALICE, Start("alice", "", {}), None, None, Session(Traits()))
                 await asyncio.to_thread(child.wait, 10)
             finally:
                 child.kill()

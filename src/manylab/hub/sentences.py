@@ -37,8 +37,25 @@ _SENTENCES: dict[str, tuple[str, str]] = {
         "暂时无法登录,请一分钟后再试;如仍不行,请联系管理员。",
     ),
     "no-home": (
-        "Your home folder is missing or cannot be entered. Tell whoever runs this machine.",
-        "您的主目录不存在或无法进入,请联系管理员。",
+        "Your home folder does not exist. Ask an administrator to type: sudo mkhomedir_helper YOUR-USER-NAME (or, for "
+        "everybody's first sign-in: sudo pam-auth-update --enable mkhomedir).",
+        "您的主目录不存在。请管理员运行:sudo mkhomedir_helper 您的用户名(如需在首次登录时自动创建,请运行:"
+        "sudo pam-auth-update --enable mkhomedir)。",
+    ),
+    "home-closed": (
+        "Your home folder cannot be entered. Ask an administrator to look at its owner and mode (ls -ld).",
+        "无法进入您的主目录,请管理员检查该目录的所有者和权限(ls -ld)。",
+    ),
+    "home-silent": (
+        "Your home folder does not answer: the file server or disk that it is on may be down. Try again later; if it "
+        "stays so, tell an administrator.",
+        "您的主目录没有响应,其所在的文件服务器或磁盘可能出现故障。请稍后重试;如仍不行,请联系管理员。",
+    ),
+    "no-session": (
+        "This machine did not open a session for your account (PAM). Try again; if it stays so, ask an administrator "
+        "to look at the session lines of /etc/pam.d/manylab and at: manylab logs warden.",
+        "系统未能为您的账户打开会话(PAM)。请重试;如仍不行,请管理员检查 /etc/pam.d/manylab 中的 session 设置,并运行 "
+        "manylab logs warden 查看日志。",
     ),
     "disk-full": (
         "The disk (or your share of it) is full, so your server cannot start. Delete files over SSH, or ask for help.",
@@ -128,8 +145,8 @@ def login_refusal(reason: str, accept_language: str = "") -> tuple[int, str]:
 
 def start_refusal(reason: str, message: str) -> str:
     """Which sentence fits a server that the warden could not start."""
-    if reason == "no-home":
-        return "no-home"
+    if reason in ("no-home", "home-closed", "home-silent", "no-session"):
+        return reason
     lowered = message.lower()
     if "no space left" in lowered or "quota" in lowered or "disk full" in lowered or "disk is full" in lowered:
         return "disk-full"

@@ -41,6 +41,8 @@ def settings(environ: Mapping[str, str], *, home: Path, prefix: Path) -> dict[st
             "sock": environ["MANYLAB_SOCKET"],
             # The proxy and the hub are in the socket's group (the folder is setgid); nobody else can enter the folder.
             "sock_mode": "0660",
+            # The warden has set it, and pam_limits may have the last word.
+            "min_open_files_limit": None,
             "root_dir": str(home),
             "default_url": environ.get("JUPYTERHUB_DEFAULT_URL") or environ.get("MANYLAB_DEFAULT_URL") or "/lab",
             # Root's mistakes are root's: this server never runs as root, and says so rather than serving.

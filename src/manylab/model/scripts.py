@@ -33,13 +33,28 @@ def sudoers_text(operator: str, command: str = "/usr/local/bin/manylab") -> str:
     return f"{PREFIX}{user} ALL=(root) NOPASSWD: NOSETENV: {actions}\n"
 
 
+# For servers, as for su(1) and sshd. First, so that nothing in the machine's own stack ends the list before them. None
+# is required: pam_limits fails where root may not raise a limit (containers), and then has set all the others.
+_PAM_SESSION = """\
+session optional pam_env.so
+session optional pam_limits.so
+session optional pam_umask.so
+"""
+_DEBIAN_LOCALE = "session optional pam_env.so envfile=/etc/default/locale\n"
+
+
 def pam_text(style: str, min_uid: int = 1000) -> str:
-    """/etc/pam.d/manylab: the system's password check, for people's accounts; style: "debian", "redhat", "other"."""
+    """/etc/pam.d/manylab: the system's password check for people's accounts, and its session for their servers.
+
+    style: "debian", "redhat", "other".
+    """
     guard = f"auth requisite pam_succeed_if.so uid >= {min_uid} quiet\n"
     if style == "debian":
-        return f"{PREFIX}{guard}@include common-auth\n@include common-account\n"
+        session = f"{_PAM_SESSION}{_DEBIAN_LOCALE}@include common-session\n"
+        return f"{PREFIX}{guard}@include common-auth\n@include common-account\n{session}"
     stack = {"redhat": "system-auth", "other": "system-auth"}[style]
-    return f"{PREFIX}{guard}auth include {stack}\naccount include {stack}\n"
+    session = f"{_PAM_SESSION}session include {stack}\n"
+    return f"{PREFIX}{guard}auth include {stack}\naccount include {stack}\n{session}"
 
 
 WSL_COMMAND = "service manylab start"

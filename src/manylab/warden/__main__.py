@@ -6,10 +6,14 @@ import asyncio
 import logging
 import sys
 from pathlib import Path
+from typing import Final
 
 from manylab.base.errors import ManylabError
 from manylab.warden.server import serve
 from manylab.warm import capabilities, process
+
+# Jupyter Server's min_open_files_limit. Not left to it, which would raise what pam_limits has set.
+_FILES: Final = 4096
 
 
 def main(arguments: list[str]) -> int:
@@ -22,10 +26,10 @@ def main(arguments: list[str]) -> int:
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     # Passwords pass through: no core file, and no debugger of the same account. Not inherited by what it starts.
     capabilities.dumpable(False)
-    # A descriptor for each server and each connection; servers get the number that was usual before.
+    # A descriptor for each server and each connection; servers get the number that was usual before, or Jupyter's.
     usual, _ = process.more_files()
     try:
-        asyncio.run(serve(Path(arguments[0]), usual))
+        asyncio.run(serve(Path(arguments[0]), max(usual, _FILES)))
     except ManylabError as error:
         sys.stderr.write(f"warden: {error.message}\n" + (f"warden: {error.hint}\n" if error.hint else ""))
         return 1

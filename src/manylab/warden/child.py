@@ -33,7 +33,7 @@ def run(order: dict[str, Any], conversation: wire.Conversation) -> NoReturn:
     """Become the server."""
     warden = conversation.connection.fileno()
     identity.fresh_process({warden})
-    identity.become_owner(order)
+    identity.become_owner(order, conversation)
     identity.stdio(1)
     command: list[str] = order["command"]
     environment: dict[str, str] = {**order["env"], wire.READY_VARIABLE: str(warden)}

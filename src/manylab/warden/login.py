@@ -83,11 +83,11 @@ class Throttle:
 class Login:
     """Answers `authenticate`."""
 
-    def __init__(self) -> None:
+    def __init__(self, pam: Pam) -> None:
         self._free = asyncio.Semaphore(_AT_ONCE)
         self._turns = Beginnings()
         self._throttle = Throttle()
-        self._pam = Pam()
+        self._pam = pam
 
     async def authenticate(self, message: Authenticate, settings: Settings) -> str:
         """The name of the account that this password opens; raises Refusal."""

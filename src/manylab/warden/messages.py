@@ -35,6 +35,9 @@ Reason: TypeAlias = Literal[
     "bad-message",
     "forbidden",
     "no-home",
+    "home-closed",
+    "home-silent",
+    "no-session",
     "start-failed",
 ]
 

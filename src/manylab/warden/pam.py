@@ -31,7 +31,7 @@ class Pam:
     async def ask(self, question: dict[str, Any], python: Path) -> dict[str, Any]:
         """What `pam_check` says; {} when it says nothing in time. python: the interpreter to run it with."""
         for _ in range(2):  # once more with a new process, when that which forks had died
-            talk = self._connect(python)
+            talk = self.connect(python)
             if talk is None:
                 continue
             try:
@@ -45,7 +45,8 @@ class Pam:
                 talk.close()
         return {}
 
-    def _connect(self, python: Path) -> Talk | None:
+    def connect(self, python: Path) -> Talk | None:
+        """A line to a new child, which reads one question; None when the process that forks has just died."""
         ours, theirs = socket.socketpair()
         with theirs:
             try:

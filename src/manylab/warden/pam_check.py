@@ -4,6 +4,8 @@ PAM modules are other people's code that may block, leak or crash; here they do 
 is a line to the warden (SOCK_SEQPACKET) on which descriptors come; for each of them a child is forked, and only the
 child reads what is on it, one line: `{"user", "password", "service"}`. It writes one: `{"errno": int | null, "user":
 str | null, "password": bool}`, the last saying whether the password was right, whatever else is wrong with the account.
+
+A question without a password asks for a session: see `pam_session`.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from typing import Any, Final
 
 import pamela
 
+from manylab.warden import pam_session
 from manylab.warm import capabilities, wire
 
 _PATIENCE: Final = 60  # seconds, longer than the warden waits
@@ -50,12 +53,14 @@ def check(user: str, password: str, service: str) -> dict[str, Any]:
     return {"errno": verdict, "user": known_as, "password": right}
 
 
-def answer(connection: socket.socket) -> None:
-    """Hear one question and answer it."""
+def answer(connection: socket.socket, core: int) -> None:
+    """Hear one question and answer it. core: the soft RLIMIT_CORE that servers have."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # modules wait for programs that they start
     signal.alarm(_PATIENCE)  # a module that waits for ever ends with its process
     conversation = wire.Conversation(connection)
     question, _ = conversation.receive(limit=_LIMIT)
+    if "password" not in question:
+        pam_session.hold({**question, "core": core}, conversation)
     try:
         verdict = check(question["user"], question["password"], question["service"])
     except Exception:  # whatever it was, the answer is "error"; its text may hold what was asked
@@ -65,7 +70,9 @@ def answer(connection: socket.socket) -> None:
 
 def main() -> None:
     """Fork for each descriptor that comes, until the warden closes the line."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crashing module must not leave the password on the disk
+    # A crashing module must not leave the password on the disk. The hard limit stays as it is for sessions.
+    core, most = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, most))
     capabilities.dumpable(False)
     channel = socket.socket(fileno=os.dup(0))
     # Modules that print, or read, find nothing there.
@@ -75,7 +82,7 @@ def main() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombies
     gc.freeze()
     while True:
-        data, descriptors, _, _ = socket.recv_fds(channel, 16, 1)
+        data, descriptors, _, _ = socket.recv_fds(channel, 16, 1, socket.MSG_CMSG_CLOEXEC)
         if not data:
             return
         for descriptor in descriptors:
@@ -83,7 +90,7 @@ def main() -> None:
                 if os.fork() == 0:
                     try:
                         channel.close()
-                        answer(socket.socket(fileno=descriptor))
+                        answer(socket.socket(fileno=descriptor), core)
                     finally:
                         os._exit(0)
             os.close(descriptor)

@@ -24,6 +24,7 @@ class Entry:
     """One start of one server. since: seconds since 1970. scope: its systemd unit, if it has one.
 
     kind, paths: its control group, as in cgroups.Cage. kernels: pid and starttime of those that a nursery made.
+    groups: those of its PAM session, beside the account's.
     """
 
     user: str
@@ -40,6 +41,7 @@ class Entry:
     kind: str = "none"
     paths: tuple[str, ...] = ()
     kernels: tuple[tuple[int, int], ...] = ()
+    groups: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         names.account(self.user)
@@ -55,6 +57,7 @@ class Entry:
         # As they come from JSON: lists.
         object.__setattr__(self, "paths", tuple(self.paths))
         object.__setattr__(self, "kernels", tuple((int(pid), int(start)) for pid, start in self.kernels))
+        object.__setattr__(self, "groups", tuple(int(group) for group in self.groups))
         object.__setattr__(self, "kind", "systemd" if self.scope is not None else self.kind)
         self.cage  # noqa: B018  raises ValueError
 

@@ -21,9 +21,11 @@ from manylab.warden import accounts, folders, messages, processes, settings
 from manylab.warden.login import Login
 from manylab.warden.messages import Authenticate, BadMessage, List, Message, Refusal, Start, Status, Stop, StopAll
 from manylab.warden.nurseries import Nurseries
+from manylab.warden.pam import Pam
 from manylab.warden.registry import Registry
 from manylab.warden.room import Room
 from manylab.warden.servers import Servers
+from manylab.warden.sessions import Sessions
 from manylab.warden.settings import Settings
 from manylab.warm import wire
 
@@ -50,8 +52,9 @@ class Warden:
         self.path = path
         self.settings = settings.read(path)
         self.nurseries = Nurseries(self.place_socket)
-        self.servers = Servers(Registry(self.settings.registry), self.nurseries, files)
-        self.login = Login()
+        pam = Pam()
+        self.servers = Servers(Registry(self.settings.registry), self.nurseries, Sessions(pam, files), files)
+        self.login = Login(pam)
         self.room = Room()
         self._serving: Counter[int] = Counter()
         self._signing_in = 0
@@ -159,7 +162,8 @@ class Warden:
             raise Refusal("start-failed", "the machine is no longer as it was when the nursery was begun")
         running = await self.servers.place(peer.pid, message.caller, message.uid)
         person = await accounts.ask(accounts.find, running.entry.user, self.settings)
-        return messages.done(uid=person.uid, gid=person.gid, groups=list(person.groups))
+        groups = sorted({*person.groups, *running.entry.groups})
+        return messages.done(uid=person.uid, gid=person.gid, groups=groups)
 
     async def tidy(self) -> None:
         """Cut what servers have logged; stop those of whoever fills the file system of the sockets."""

@@ -22,6 +22,7 @@ from manylab.warden.nursery import Nursery
 from manylab.warden.processes import Process
 from manylab.warden.registry import Entry, Registry
 from manylab.warden.running import SWEEP, Running, within
+from manylab.warden.sessions import Sessions, hard_limits, lift
 from manylab.warden.settings import Settings
 from manylab.warden.starts import Starting, Starts, nobody_waits
 
@@ -38,10 +39,10 @@ _POLL: Final = 1.0  # seconds, on kernels without pidfd
 class Servers:
     """Every server of the site. All methods run in the event loop; one start or stop at a time for each server."""
 
-    def __init__(self, registry: Registry, nurseries: Nurseries | None, files: int) -> None:
+    def __init__(self, registry: Registry, nurseries: Nurseries | None, sessions: Sessions, files: int) -> None:
         self._registry = registry
         self._nurseries = nurseries
-        self._starts = Starts(registry, nurseries, files, self._begun)
+        self._starts = Starts(registry, nurseries, sessions, files, self._begun)
         self._starting: dict[Key, Starting] = {}
         self._running: dict[Key, Running] = {}
         self._exited: OrderedDict[Key, int | None] = OrderedDict()
@@ -269,6 +270,7 @@ def _join(main_pid: int, pid: int) -> Process:
     if (seen := processes.see(pid)) is None:
         raise ProcessLookupError(f"process {pid} has ended")
     cgroups.join(main_pid, pid)
+    lift(pid, hard_limits(main_pid))
     return seen.process
 
 

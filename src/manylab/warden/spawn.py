@@ -7,7 +7,7 @@ import json
 import secrets
 import socket
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,12 +18,17 @@ from manylab.warden.cgroup_files import Limits
 from manylab.warden.messages import Reason, Refusal, Start
 from manylab.warden.nursery import Nursery
 from manylab.warden.processes import MARKER
+from manylab.warden.sessions import Traits, home_is_silent
 from manylab.warden.settings import Settings
 from manylab.warden.talk import Silent, Talk
 from manylab.warm import wire
 
 # What a failing start may say about itself to the hub.
-_CHILD_REASONS: Final[dict[str, Reason]] = {"no-home": "no-home", "system-account": "system-account"}
+_CHILD_REASONS: Final[dict[str, Reason]] = {
+    "no-home": "no-home",
+    "home-closed": "home-closed",
+    "system-account": "system-account",
+}
 _SYSTEM_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PID: Final = 10.0  # seconds for a nursery to fork
 _SENTENCE: Final = 300  # characters
@@ -64,25 +69,27 @@ def plan(
     limits: Limits,
     processes: int | None,
     files: int,
+    traits: Traits,
 ) -> Plan:
     """What to tell the child. Pure, but for the random mark of this start.
 
     private: the person's folder for /tmp and its like. processes: most of them, where no cgroup holds that. files: how
-    many a program may have open here unless it asks for more.
+    many a program may have open here unless it asks for more. traits: of its PAM session.
     """
     name = names.server_folder(message.server)
     runtime = folder / name
     marker = secrets.token_hex(8)
-    # Later wins: what the hub may say, what root decided, who this is.
+    # Later wins: what the hub may say, what PAM says of the account, what root decided, who this is.
     environment = {
         "LANG": "C.UTF-8",
-        **message.env,
+        **_said_by_hub(message.env, traits.environment),
+        **traits.environment,
         **settings.environment,
         "HOME": person.home,
         "USER": person.name,
         "LOGNAME": person.name,
         "SHELL": person.shell or "/bin/sh",
-        "PATH": ":".join(settings.path),
+        "PATH": path(settings.path, traits.environment.get("PATH", "")),
         "MANYLAB_SOCKET": str(runtime / "server.sock"),
         MARKER: marker,
     }
@@ -91,7 +98,7 @@ def plan(
     order = {
         "uid": person.uid,
         "gid": person.gid,
-        "groups": list(person.groups),
+        "groups": sorted({*person.groups, *traits.groups}),
         "home": person.home,
         "folder": str(folder),
         "name": name,
@@ -101,9 +108,30 @@ def plan(
         "private": None if private is None else str(private),
         "processes": processes,
         "files": files,
+        "umask": traits.umask,
+        "limits": {name: list(pair) for name, pair in traits.limits.items()},
+        "nice": traits.nice,
+        "no_new_privileges": traits.no_new_privileges,
     }
     scope = f"manylab-server-{names.folder(person.name)}-{name}-{marker[:8]}.scope"
     return Plan(order, runtime / "server.sock", scope, marker, limits)
+
+
+def _said_by_hub(env: Mapping[str, str], of_session: Mapping[str, str]) -> dict[str, str]:
+    """The hub's language is its own service's: the session's, where it has one, is the person's in all its parts."""
+    if not any(_is_locale(name) for name in of_session):
+        return dict(env)
+    return {name: value for name, value in env.items() if not _is_locale(name)}
+
+
+def _is_locale(name: str) -> bool:
+    return name in ("LANG", "LANGUAGE") or name.startswith("LC_")
+
+
+def path(ours: Sequence[str], of_session: str) -> str:
+    """PATH: the site's own environment, what the session has, and then what is missing of the site's. Pure."""
+    theirs = [folder for folder in of_session.split(":") if folder.startswith("/")]
+    return ":".join(dict.fromkeys([*ours[:1], *theirs, *ours[1:]]))
 
 
 async def warm(nursery: Nursery) -> Seat:
@@ -146,12 +174,18 @@ def cold(settings: Settings, output: int | None) -> Seat:
 
 async def give(seat: Seat, order: Mapping[str, Any], output: int | None) -> None:
     """Give the order and wait until the process is the person's. Raises Refusal, or NoServer for a warm one."""
+    entering = False
     try:
         # A process that ended already may have said why: that is read in any case.
         with contextlib.suppress(Silent):
             await seat.talk.send(dict(order), () if seat.nursery is None else (2 if output is None else output,))
         said = await seat.talk.object(_BECAME)
+        if "entering" in said:
+            entering = True
+            said = await seat.talk.object(_BECAME)
     except Silent as silent:
+        if entering and str(silent) != "closed":
+            raise home_is_silent(order["home"]) from None
         sentence = f"the server's process ended, or did not become the person in time ({silent})"
         if seat.nursery is not None:
             raise NoServer(sentence) from None

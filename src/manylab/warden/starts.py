@@ -21,6 +21,7 @@ from manylab.warden.messages import Refusal, Start
 from manylab.warden.nurseries import SERVERS, Nurseries
 from manylab.warden.registry import Entry, Registry
 from manylab.warden.running import SWEEP, Running, within
+from manylab.warden.sessions import Session, Sessions, lift
 from manylab.warden.settings import Settings
 from manylab.warden.spawn import Plan, Seat
 from manylab.warden.turns import Turn
@@ -52,10 +53,16 @@ class Starts:
     """Starts servers. files: how many each may have open. begun: told of each process that has become a person's."""
 
     def __init__(
-        self, registry: Registry, nurseries: Nurseries | None, files: int, begun: Callable[[Running], None]
+        self,
+        registry: Registry,
+        nurseries: Nurseries | None,
+        sessions: Sessions,
+        files: int,
+        begun: Callable[[Running], None],
     ) -> None:
         self._registry = registry
         self._nurseries = nurseries
+        self._sessions = sessions
         self._files = files
         self._begun = begun
         self._machine = Machine()
@@ -64,6 +71,12 @@ class Starts:
 
     async def start(self, message: Start, person: Person, settings: Settings, starting: Starting) -> Entry:
         """A new server that answers, warm if that can be. Raises Refusal, OSError."""
+        async with self._sessions.opened(person, settings) as session:
+            return await self._start(message, person, settings, starting, session)
+
+    async def _start(
+        self, message: Start, person: Person, settings: Settings, starting: Starting, session: Session
+    ) -> Entry:
         folder = await asyncio.to_thread(folders.for_person, settings, person)
         private = None
         if settings.private is not None and await self._machine.can_be_apart(settings.private):
@@ -71,7 +84,7 @@ class Starts:
         allowed = await accounts.ask(_allowed, person, settings)
         held = await self._machine.limited(settings)
         processes_ = None if "tasks" in held else allowed.tasks
-        plan = spawn.plan(message, person, settings, folder, private, allowed, processes_, self._files)
+        plan = spawn.plan(message, person, settings, folder, private, allowed, processes_, self._files, session.traits)
         log_dir = settings.log_dir
         output = journal.open_stream() if log_dir is None else folders.open_log(log_dir, person.name)
         try:
@@ -80,7 +93,14 @@ class Starts:
                     raise nobody_waits()
                 starting.queued = False
                 made = functools.partial(
-                    self._one, turn=turn, plan=plan, person=person, message=message, settings=settings, output=output
+                    self._one,
+                    turn=turn,
+                    plan=plan,
+                    person=person,
+                    message=message,
+                    settings=settings,
+                    output=output,
+                    session=session,
                 )
                 if (entry := await self._warm(made, f"{person.name}/{message.server}", settings, starting)) is not None:
                     return entry
@@ -135,7 +155,15 @@ class Starts:
             self._beside -= beside
 
     async def _one(
-        self, seat: Seat, turn: Turn, plan: Plan, person: Person, message: Start, settings: Settings, output: int | None
+        self,
+        seat: Seat,
+        turn: Turn,
+        plan: Plan,
+        person: Person,
+        message: Start,
+        settings: Settings,
+        output: int | None,
+        session: Session,
     ) -> Entry:
         """One process that waits for its order becomes a server that answers. Raises Refusal, NoServer."""
         seen = processes.see(seat.pid)
@@ -150,6 +178,7 @@ class Starts:
             socket=str(plan.socket),
             scope=None,
             marker=plan.marker,
+            groups=session.traits.groups,
         )
         cage = cgroups.Cage("none")
         descriptor = None
@@ -164,7 +193,9 @@ class Starts:
             entry = replace(entry, scope=cage.scope, kind=cage.kind, paths=cage.paths)
             self._registry.write(entry)
             turn.watch(seat.pid)
+            lift(seat.pid, {name: hard for name, (_, hard) in session.traits.limits.items()}, session.traits.nice)
             await spawn.give(seat, plan.order, output)
+            await session.holds(descriptor)
         except BaseException as error:
             seat.talk.close()
             if seat.nursery is not None:

@@ -18,10 +18,14 @@ class Silent(Exception):
 
 
 class Talk:
-    """Lines in both directions. What comes after `became` is a person's own process: believed for wire.READY alone."""
+    """Lines in both directions, of at most `limit` bytes.
+
+    What comes after `became` is a person's own process: believed for wire.READY alone.
+    """
 
     def __init__(self, connection: socket.socket) -> None:
         connection.setblocking(False)
+        self.limit = _LIMIT
         self._connection = connection
         self._rest = b""
 
@@ -44,7 +48,7 @@ class Talk:
         end = time.monotonic() + seconds
         loop = asyncio.get_running_loop()
         while b"\n" not in self._rest:
-            if len(self._rest) > _LIMIT:
+            if len(self._rest) > self.limit:
                 raise Silent("too much")
             try:
                 left = end - time.monotonic()

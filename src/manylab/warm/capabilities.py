@@ -19,6 +19,7 @@ _VERSION_3: Final = 0x20080522
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_KEEPCAPS: Final = 8
 _PR_SET_DUMPABLE: Final = 4
+_PR_SET_NO_NEW_PRIVS: Final = 38
 _PR_CAP_AMBIENT: Final = 47
 _PR_CAP_AMBIENT_RAISE: Final = 2
 _PR_CAP_AMBIENT_CLEAR_ALL: Final = 4
@@ -79,6 +80,11 @@ def keep_over_exec(numbers: Iterable[int]) -> None:
 def nothing_over_exec() -> None:
     """No program that this process starts gets any."""
     _check(_LIBC.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0), "prctl(PR_CAP_AMBIENT)")
+
+
+def no_new_privileges() -> None:
+    """From now on no program that is set-uid, or has capabilities of its own, gets more than this process has."""
+    _check(_LIBC.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl(PR_SET_NO_NEW_PRIVS)")
 
 
 def dumpable(yes: bool) -> None:

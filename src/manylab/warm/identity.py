@@ -15,12 +15,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
-from manylab.warm import apart, capabilities, keyring
+from manylab.warm import apart, capabilities, keyring, process, wire
 
 # Out of memory, a person's server goes before the machine's own services, and a kernel before its server: its other
 # notebooks go on then. In thousandths of the limit (or of the machine's memory), added to the size, proc(5).
 SERVER_OOM_SCORE: Final = 100
 KERNEL_OOM_SCORE: Final = 500
+MAKE_HOME: Final = (
+    "root makes it with `mkhomedir_helper NAME`, and `pam-auth-update --enable mkhomedir` makes each at first sign-in"
+)
 
 # Handled by libraries in C, as readline does with SIGWINCH, in every process that has imported the same.
 library_signals: Final[set[int]] = set()
@@ -124,10 +127,15 @@ def confine(order: dict[str, Any]) -> None:
     """Before the drop: what the person's processes share with nobody, and limits that no cgroup sets.
 
     Order: `private` (folder for /tmp and its like, or None), `processes` (RLIMIT_NPROC, or None), `files` (the soft
-    RLIMIT_NOFILE that the warden began with).
+    RLIMIT_NOFILE that the warden began with), `umask`, `limits` and `nice` of the person's PAM session.
     """
-    soft, hard = order["files"], resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
+    os.umask(order["umask"])
+    process.limit("RLIMIT_NOFILE", order["files"], resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    for name, (soft, hard) in order["limits"].items():
+        process.limit(name, soft, hard)
+    if (nice := order["nice"]) is not None:
+        with contextlib.suppress(PermissionError):  # a higher priority than root could give
+            os.setpriority(os.PRIO_PROCESS, 0, nice)
     if (folder := order.get("private")) is not None:
         may = capabilities.permitted()
         if os.geteuid() != 0:
@@ -143,13 +151,17 @@ def confine(order: dict[str, Any]) -> None:
 
 
 def enter_home(home: str) -> None:
-    """Stand in the home folder; raises Failed `no-home`. As the person: a root-squashing NFS shows root nothing."""
+    """Stand in the home folder; raises Failed `no-home`, `home-closed`. As the person: a root-squashing NFS shows root
+    nothing.
+    """
     try:
         os.chdir(home)
+        with os.scandir() as found:  # a folder may be remembered whose file server is gone
+            next(found, None)
     except FileNotFoundError:
-        raise Failed("no-home", f"the home folder {home} does not exist; ask the administrator to create it") from None
+        raise Failed("no-home", f"the home folder {home} does not exist; {MAKE_HOME}") from None
     except OSError as error:
-        raise Failed("no-home", f"the home folder {home} cannot be entered: {error.strerror}") from None
+        raise Failed("home-closed", f"the home folder {home} cannot be entered: {error.strerror}") from None
 
 
 def make_folder(parent: str, name: str) -> str:
@@ -173,13 +185,18 @@ def make_folder(parent: str, name: str) -> str:
     return str(folder)
 
 
-def become_owner(order: dict[str, Any]) -> None:
-    """All of it, for a server: after this the process is the person, in their home, with the server's folder made."""
+def become_owner(order: dict[str, Any], conversation: wire.Conversation) -> None:
+    """All of it, for a server: after this the process is the person, in their home, with the server's folder made.
+
+    The warden is told before the home is entered, which may hang.
+    """
     begin_audit(order["uid"])
     confine(order)
-    os.umask(0o022)
     become(order["uid"], order["gid"], order["groups"])
+    if order["no_new_privileges"]:
+        capabilities.no_new_privileges()
     end_early(SERVER_OOM_SCORE)
+    conversation.send({"entering": True})
     enter_home(order["home"])
     make_folder(order["folder"], order["name"])
 

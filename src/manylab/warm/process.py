@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import io
 import locale
@@ -24,6 +25,11 @@ NAMESPACES: Final = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
 _RESTORED: Final = (signal.SIGPIPE, signal.SIGXFSZ)  # what subprocess sets back to the default
 
 
+def limits() -> dict[str, list[int]]:
+    """The soft and the hard resource limits of this process, by name."""
+    return {name: list(resource.getrlimit(number)) for name, number in LIMITS.items()}
+
+
 def traits() -> dict[str, Any]:
     """What a program that this process starts would inherit from it, besides environment and descriptors.
 
@@ -32,7 +38,7 @@ def traits() -> dict[str, Any]:
     status = status_of("self")
     ignored = int(status.get("SigIgn", "0"), 16)
     return {
-        "limits": {name: list(resource.getrlimit(number)) for name, number in LIMITS.items()},
+        "limits": limits(),
         "nice": os.getpriority(os.PRIO_PROCESS, 0),
         "affinity": sorted(os.sched_getaffinity(0)),
         "ignored": [number for number in range(1, 65) if ignored >> (number - 1) & 1 and number not in _RESTORED],
@@ -72,6 +78,19 @@ def more_files() -> tuple[int, int]:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
     return before
+
+
+def limit(name: str, soft: int, hard: int) -> None:
+    """setrlimit(2), or the nearest to it that this process may have: only root raises a hard limit."""
+    most = resource.getrlimit(LIMITS[name])[1]
+    if most != resource.RLIM_INFINITY and (hard == resource.RLIM_INFINITY or hard > most):
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(LIMITS[name], (soft, hard))
+            return
+        hard = most
+    if hard != resource.RLIM_INFINITY and (soft == resource.RLIM_INFINITY or soft > hard):
+        soft = hard
+    resource.setrlimit(LIMITS[name], (soft, hard))
 
 
 def inherit(wanted: Mapping[str, Any]) -> str | None:

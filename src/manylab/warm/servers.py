@@ -24,7 +24,7 @@ def serve(
         order, given = conversation.receive(seconds=wire.ORDER, descriptors=1)
         # Before it is the person, who can have a copy of what is open in their process.
         identity.stdio(given[0])
-        identity.become_owner(order)
+        identity.become_owner(order, conversation)
         renew.after_fork()
         # From here on the process is the person's, and what it says on this line is no more than that.
         conversation.send({"became": True})
