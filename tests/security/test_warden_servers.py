@@ -194,7 +194,7 @@ def test_a_person_without_a_home_gets_no_server_and_a_reason(site):
     assert "does not exist" in answer["message"]
     (site.home / "mlt-bob").chmod(0)
     try:  # root could enter it; the check is made as the person. They own it, so only the mode keeps them out.
-        assert site.ask("start", user="mlt-bob", server="", env={})["reason"] == "no-home"
+        assert site.ask("start", user="mlt-bob", server="", env={})["reason"] == "home-closed"
     finally:
         (site.home / "mlt-bob").chmod(0o700)
     assert site.ask("list")["servers"] == []

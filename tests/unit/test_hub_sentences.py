@@ -48,6 +48,10 @@ def test_pages_without_a_reader_say_it_in_both_languages():
     ("reason", "message", "said"),
     [
         ("no-home", "", "no-home"),
+        ("home-closed", "", "home-closed"),
+        ("home-silent", "", "home-silent"),
+        ("no-session", "", "no-session"),
+        ("session-silent", "", "session-silent"),
         ("start-failed", "mkdir: No space left on device", "disk-full"),
         ("start-failed", "Disk quota exceeded", "disk-full"),
         ("start-failed", "exec failed", "start-failed"),

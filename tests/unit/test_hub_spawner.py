@@ -108,7 +108,7 @@ def test_a_start_waits_for_a_warden_that_is_being_restarted_and_begins_anew(ward
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        ({"ok": False, "reason": "no-home", "message": "/home/alice"}, "home folder is missing"),
+        ({"ok": False, "reason": "no-home", "message": "/home/alice"}, "home folder does not exist"),
         ({"ok": False, "reason": "start-failed", "message": "No space left on device"}, "full"),
         ({"ok": False, "reason": "start-failed", "message": "exec"}, "could not be started"),
         (None, "at the moment"),

@@ -252,6 +252,13 @@ def test_pam_asks_the_systems_own_passwords_and_only_for_people():
     assert "account include system-auth" in scripts.pam_text("redhat")
 
 
+def test_pam_opens_the_systems_own_session_after_what_holds_for_every_service():
+    lines = scripts.pam_text("debian").splitlines()
+    first = ["session optional pam_env.so", "session optional pam_limits.so", "session optional pam_umask.so"]
+    assert lines[-5:] == [*first, "session optional pam_env.so envfile=/etc/default/locale", "@include common-session"]
+    assert scripts.pam_text("redhat").endswith("session optional pam_umask.so\nsession include system-auth\n")
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [

@@ -18,6 +18,8 @@ from manylab.warden.cgroups import Limits
 from manylab.warden.messages import Start
 from manylab.warden.nurseries import Nurseries
 from manylab.warden.nursery import Nursery
+from manylab.warden.pam import Pam
+from manylab.warden.sessions import Session, Sessions, Traits
 from manylab.warden.settings import Nursery as Spec
 from manylab.warden.settings import Settings
 from manylab.warden.spawn import Plan, Seat
@@ -96,7 +98,16 @@ def test_a_start_that_fails_is_not_waited_for():
             plan = Plan({}, Path("/run/x.sock"), "x.scope", "mark", Limits())
             try:
                 with pytest.raises(OSError, match="No space"):
-                    await starts._one(seat, Turn(asyncio.Semaphore()), plan, ALICE, Start("alice", "", {}), None, None, Session(Traits()))
+                    await starts._one(
+                        seat,
+                        Turn(asyncio.Semaphore()),
+                        plan,
+                        ALICE,
+                        Start("alice", "", {}),
+                        None,
+                        None,
+                        Session(Traits()),
+                    )
                 await asyncio.to_thread(child.wait, 10)
             finally:
                 child.kill()

@@ -25,6 +25,7 @@ from manylab.warden.login import Throttle
 from manylab.warden.messages import Refusal, Start
 from manylab.warden.processes import Process
 from manylab.warden.registry import Entry, Registry
+from manylab.warden.sessions import Traits
 from manylab.warden.talk import Talk
 
 WARDEN_JSON = {
@@ -125,7 +126,8 @@ def test_settings_that_are_no_file_or_no_json_are_refused(tmp_path):
 
 
 def planned(server: str = "", env: dict[str, str] | None = None, **more):
-    wanted = {"private": None, "limits": Limits(1 << 30, 1.5, 100), "processes": None, "files": 1024, **more}
+    wanted = {"private": None, "limits": Limits(1 << 30, 1.5, 100), "processes": None, "files": 1024}
+    wanted |= {"traits": Traits(), **more}
     return spawn.plan(Start("alice", server, env or {}), ALICE, SITE, Path("/run/s/alice"), **wanted)
 
 

@@ -52,10 +52,16 @@ _SENTENCES: dict[str, tuple[str, str]] = {
         "您的主目录没有响应,其所在的文件服务器或磁盘可能出现故障。请稍后重试;如仍不行,请联系管理员。",
     ),
     "no-session": (
-        "This machine did not open a session for your account (PAM). Try again; if it stays so, ask an administrator "
-        "to look at the session lines of /etc/pam.d/manylab and at: manylab logs warden.",
-        "系统未能为您的账户打开会话(PAM)。请重试;如仍不行,请管理员检查 /etc/pam.d/manylab 中的 session 设置,并运行 "
-        "manylab logs warden 查看日志。",
+        "This machine opens no session for your account (PAM). Try again; if it stays so, ask an administrator to look "
+        "at `manylab logs warden` and at the session lines of /etc/pam.d/manylab.",
+        "系统未能为您的账户打开会话(PAM)。请重试;如仍不行,请管理员运行 manylab logs warden 查看日志,并检查 "
+        "/etc/pam.d/manylab 中的 session 设置。",
+    ),
+    "session-silent": (
+        "A session module of this machine (PAM) does not answer, so your server cannot start. Try again; if it stays "
+        "so, ask an administrator to look at `manylab logs warden` and at the session lines of /etc/pam.d/manylab.",
+        "系统的会话模块(PAM)没有响应,您的服务器无法启动。请重试;如仍不行,请管理员运行 manylab logs warden "
+        "查看日志,并检查 /etc/pam.d/manylab 中的 session 设置。",
     ),
     "disk-full": (
         "The disk (or your share of it) is full, so your server cannot start. Delete files over SSH, or ask for help.",
@@ -145,7 +151,7 @@ def login_refusal(reason: str, accept_language: str = "") -> tuple[int, str]:
 
 def start_refusal(reason: str, message: str) -> str:
     """Which sentence fits a server that the warden could not start."""
-    if reason in ("no-home", "home-closed", "home-silent", "no-session"):
+    if reason in ("no-home", "home-closed", "home-silent", "no-session", "session-silent"):
         return reason
     lowered = message.lower()
     if "no space left" in lowered or "quota" in lowered or "disk full" in lowered or "disk is full" in lowered:

@@ -38,6 +38,7 @@ Reason: TypeAlias = Literal[
     "home-closed",
     "home-silent",
     "no-session",
+    "session-silent",
     "start-failed",
 ]
 

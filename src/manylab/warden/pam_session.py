@@ -53,7 +53,6 @@ class _Said:
 
 def hold(question: dict[str, Any], conversation: wire.Conversation) -> NoReturn:
     """Open the session, report it, hold it and close it. question: user, service, home, gid, groups, files, core."""
-    # A group of its own: the warden ends modules that hang together with the programs that they started.
     os.setsid()
     conversation.send({"pid": os.getpid(), "step": "home"})
     with contextlib.suppress(OSError):
@@ -139,7 +138,7 @@ def _wait_for_server(conversation: wire.Conversation) -> None:
 
 
 def _close(handle: Any) -> None:
-    """Close the session in a child, as systemd's (sd-pam) does; this process ends it and its programs when it hangs."""
+    """Close the session in a child, as systemd's (sd-pam) does; one that hangs is ended, with its programs."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
     if os.fork() == 0:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
@@ -149,4 +148,4 @@ def _close(handle: Any) -> None:
             pamela.PAM_END(handle, status)
         os._exit(0)
     if signal.sigtimedwait({signal.SIGCHLD}, _CLOSE) is None:
-        os.killpg(0, signal.SIGKILL)
+        process.end_all(process.descendants(os.getpid()))

@@ -12,13 +12,12 @@ import logging
 import os
 import re
 import resource
-import signal
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from manylab.warden.accounts import Person
-from manylab.warden.messages import Refusal
+from manylab.warden.messages import Reason, Refusal
 from manylab.warden.pam import Pam
 from manylab.warden.settings import Settings
 from manylab.warden.talk import Silent, Talk
@@ -98,23 +97,33 @@ class Sessions:
             "files": self._files,
         }
         talk, pid = await self._begin(question, settings)
-        step = "home"
+        step, traits = "home", None
         try:
             said = await talk.object(_STEP)
             step = "session"
             said = await talk.object(_STEP)
-            if errno := int(said["errno"]):
-                raise _refused(person, settings, f"with error {errno}. {said.get('said', '')}".strip(". "))
-            return talk, _traits(said)
-        except BaseException as error:
-            talk.close()
-            _end(pid)
-            if not isinstance(error, (Silent, KeyError, TypeError, ValueError)):
-                raise
-            if step == "home":
-                raise home_is_silent(person.home) from None
-            how = "crashed" if str(error) == "closed" else f"did not answer within {_STEP:.0f} s"
-            raise _refused(person, settings, f"a session module {how}") from None
+            if not said["errno"]:
+                traits = _traits(said)
+                return talk, traits
+            why: Reason = "no-session"
+            how = f"a module refused it (error {said['errno']}) {said.get('said', '')}".strip()
+        except Silent as silent:
+            why, how = "session-silent", f"a session module does not answer within {_STEP:.0f} s{_waits_for(pid)}"
+            if str(silent) == "closed":
+                why, how = "no-session", "a session module crashed"
+        except (KeyError, TypeError, ValueError) as error:
+            why, how = "no-session", f"not understood: {type(error).__name__}"
+        finally:
+            if traits is None:
+                talk.close()
+                process.end_all([*process.descendants(pid), pid])
+        if step == "home" and why == "session-silent":
+            refusal = home_is_silent(person.home)
+        else:
+            where = f"session lines of /etc/pam.d/{settings.pam_service}"
+            refusal = Refusal(why, f"PAM opens no session for {person.name}: {how} ({where})")
+        log.warning("%s", refusal.message)
+        raise refusal
 
     async def _begin(self, question: Mapping[str, Any], settings: Settings) -> tuple[Talk, int]:
         for _ in range(2):  # once more with a new process, when that which forks had died
@@ -135,28 +144,12 @@ def home_is_silent(home: str) -> Refusal:
     return Refusal("home-silent", f"the home folder {home} does not answer; is its file server there?")
 
 
-def _refused(person: Person, settings: Settings, why: str) -> Refusal:
-    return Refusal(
-        "no-session",
-        f"PAM did not open a session for {person.name}: {why} (service /etc/pam.d/{settings.pam_service}, session)",
-    )
-
-
-def _end(pid: int) -> None:
-    """End a process that opens a session, and what its modules started. It leads a group, and its number is no other's
-    as long as that group lasts.
-    """
+def _waits_for(pid: int) -> str:
+    """The programs that modules of this process have started (pam_exec, pam_mkhomedir), for the sentence."""
     with contextlib.suppress(OSError):
-        if helpers := [name for child in _children(pid) if (name := process.status_of(child).get("Name"))]:
-            log.warning("a session module waited for %s", ", ".join(helpers))
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        if os.getpgid(pid) == pid:
-            os.killpg(pid, signal.SIGKILL)
-
-
-def _children(pid: int) -> list[int]:
-    with open(f"/proc/{pid}/task/{pid}/children") as file:  # noqa: PTH123
-        return [int(word) for word in file.read().split()]
+        if names := [process.status_of(one).get("Name", "") for one in process.descendants(pid)]:
+            return f" and waits for {', '.join(names)}"
+    return ""
 
 
 def _traits(said: Mapping[str, Any]) -> Traits:

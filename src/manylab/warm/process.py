@@ -73,6 +73,22 @@ def status_of(pid: int | str) -> dict[str, str]:
     return {name: rest.strip() for name, _, rest in (line.partition(":") for line in lines)}
 
 
+def descendants(pid: int) -> list[int]:
+    """The processes that a process with one thread has started, and those that these have, and so on."""
+    try:
+        children = [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+    return [*children, *(more for child in children for more in descendants(child))]
+
+
+def end_all(pids: Sequence[int]) -> None:
+    """SIGKILL to each of these, which have just been seen."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
 def more_files() -> tuple[int, int]:
     """Let this process open as many files as it may have (setrlimit(2)); returns the limits before, soft and hard."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
