@@ -165,14 +165,14 @@ def test_a_cold_server_and_a_cold_kernel_have_the_same(site, person):
     machine = site.machine
     for process in machine.processes():
         if "manylab.warm.nursery" in process.argv or "manylab.warm.main.kernel" in process.argv:
-            machine.run(["kill", "-STOP", str(process.pid)])
+            machine.run(f"kill -STOP {process.pid}")
     try:
         person.open_lab(timeout=120)
         cold = looked(person)
     finally:
         for process in machine.processes():
             if "manylab.warm.nursery" in process.argv or "manylab.warm.main.kernel" in process.argv:
-                machine.run(["kill", "-CONT", str(process.pid)])
+                machine.run(f"kill -CONT {process.pid}")
     assert "manylab.lab" in cold["parent"]
     for what in ("umask", "mode", "limits", "groups"):
         assert cold[what] == warm[what]
@@ -245,7 +245,7 @@ def test_a_session_is_closed_when_its_server_has_ended_whoever_is_the_warden_the
         noted = f"/root/{person.name}"
         assert site.machine.read(noted) == "open_session\n"
         warden = next(one.pid for one in site.machine.processes() if one.argv[3:4] == ("manylab.warden",))
-        site.machine.run(["kill", "-KILL", str(warden)])
+        site.machine.run(f"kill -KILL {warden}")
         wait_until(lambda: site.manylab("status", check=False).returncode == 0, 60, site.logs)
         assert site.machine.read(noted) == "open_session\n"
         person.stop_server()

@@ -200,6 +200,7 @@ def test_an_order_for_root_is_refused_by_the_child_itself(site):
         line = connection.makefile()
         pid = json.loads(line.readline())["pid"]
         order = {"uid": 0, "gid": 0, "groups": [], "home": "/", "folder": "/tmp", "name": "x", "env": {}, "files": 1024}
+        order |= {"umask": 0o022, "limits": {}, "nice": None, "no_new_privileges": False}
         connection.sendmsg(
             [json.dumps(order).encode() + b"\n"],
             [(socket.SOL_SOCKET, socket.SCM_RIGHTS, int.to_bytes(2, 4, "little"))],
