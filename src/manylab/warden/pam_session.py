@@ -29,7 +29,9 @@ _CLASS: Final = {"XDG_SESSION_CLASS": "none"}
 _CLOSE: Final = 20.0  # seconds for modules to close the session
 _START: Final = 24 * 3600.0  # seconds; longer than a start may wait for its turn
 _SENTENCE: Final = 300  # characters of what modules said
-_CONVERSATION_ERROR: Final = 19  # PAM_CONV_ERR of _pam_types.h
+# PAM_SYSTEM_ERR and PAM_CONV_ERR of _pam_types.h.
+_SYSTEM_ERROR: Final = 4
+_CONVERSATION_ERROR: Final = 19
 
 
 class _Said:
@@ -79,7 +81,7 @@ def _open(question: dict[str, Any], said: _Said) -> tuple[Any, dict[str, Any]]:
     os.setgroups(question["groups"])
     process.limit("RLIMIT_NOFILE", question["files"], resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     process.limit("RLIMIT_CORE", question["core"], resource.getrlimit(resource.RLIMIT_CORE)[1])
-    before, groups = process.limits(), set(os.getgroups())
+    before, groups, root = process.limits(), set(os.getgroups()), _root()
     try:
         handle = pamela.pam_start(question["service"], question["user"], conv_func=said.function, encoding="utf-8")
     except pamela.PAMError as error:
@@ -89,7 +91,12 @@ def _open(question: dict[str, Any], said: _Said) -> tuple[Any, dict[str, Any]]:
         handle.put_env(name, value)
     # pam_group adds groups here. Without a password some modules have nothing to set: systemd and cron go on, too.
     pamela.PAM_SETCRED(handle, pamela.PAM_ESTABLISH_CRED)
-    if errno := pamela.PAM_OPEN_SESSION(handle, 0):
+    errno = pamela.PAM_OPEN_SESSION(handle, 0)
+    if errno == 0 and _root() != root:
+        errno = _SYSTEM_ERROR
+        said.texts.append("A module changed the root folder (chroot), which a server cannot take over.")
+        pamela.PAM_CLOSE_SESSION(handle, 0)
+    if errno:
         pamela.PAM_SETCRED(handle, pamela.PAM_DELETE_CRED)
         pamela.PAM_END(handle, errno)
         return None, {"errno": errno, "said": " ".join(said.texts)[:_SENTENCE]}
@@ -102,6 +109,11 @@ def _open(question: dict[str, Any], said: _Said) -> tuple[Any, dict[str, Any]]:
         "no_new_privileges": process.status_of("self").get("NoNewPrivs") == "1",
         "groups": sorted(set(os.getgroups()) - groups),
     }
+
+
+def _root() -> tuple[int, int]:
+    found = os.stat("/")  # noqa: PTH116
+    return found.st_dev, found.st_ino
 
 
 def _environment(handle: Any) -> dict[str, str]:

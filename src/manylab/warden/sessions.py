@@ -15,6 +15,7 @@ import resource
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 from manylab.warden.accounts import Person
 from manylab.warden.messages import Reason, Refusal
@@ -73,6 +74,7 @@ class Sessions:
         self._pam = pam
         self._files = files
         self._free = asyncio.Semaphore(_AT_ONCE)
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @contextlib.asynccontextmanager
     async def opened(self, person: Person, settings: Settings) -> AsyncIterator[Session]:
@@ -80,7 +82,8 @@ class Sessions:
         if settings.person_uid is not None or os.geteuid() != 0:
             yield Session(Traits())
             return
-        async with self._free:
+        # One at a time for each account: many servers of one whose home hangs keep nobody else waiting.
+        async with self._locks.setdefault(person.name, asyncio.Lock()), self._free:
             talk, traits = await self._open(person, settings)
         try:
             yield Session(traits, talk)

@@ -158,6 +158,7 @@ def enter_home(home: str) -> None:
         os.chdir(home)
         with os.scandir() as found:  # a folder may be remembered whose file server is gone
             next(found, None)
+        os.path.lexists(".jupyter")
     except FileNotFoundError:
         raise Failed("no-home", f"the home folder {home} does not exist; {MAKE_HOME}") from None
     except OSError as error:
