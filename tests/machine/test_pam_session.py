@@ -274,7 +274,7 @@ def test_what_a_module_prints_opens_and_learns_is_nothing_of_the_persons(site, p
         "if os.path.lexists(f'/proc/{pid}/fd/{one}')])"
     )
     holders = [one.pid for one in site.machine.processes() if "manylab.warden.pam_check" in one.argv]
-    held = site.machine.run(["sh", "-c", 'for pid; do readlink /proc/$pid/fd/*; done', "sh", *map(str, holders)]).stdout
+    held = site.machine.run(["sh", "-c", "for pid; do readlink /proc/$pid/fd/*; done", "sh", *map(str, holders)]).stdout
     assert "/root" not in theirs
     assert not [one for one in held.split() if one.startswith(("socket:", "pipe:")) and one in theirs]
     assert "printed by a module" not in site.logs(400)
