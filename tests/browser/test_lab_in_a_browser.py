@@ -234,3 +234,33 @@ def test_who_is_no_admin_reads_so_in_plain_words(page: Page, site: Site) -> None
     expect(page.locator(".error details")).not_to_have_attribute("open", "")
     page.goto(f"{site.url}hub/nowhere")
     expect(page.locator("h1")).to_have_text("There is no such page")
+
+
+@pytest.mark.parametrize(
+    ("locale", "said", "question"),
+    [
+        ("en-US", "by an admin of this site", "Would you like to restart it?"),
+        ("zh-CN", "由本站点的管理员停止", "您的服务器"),
+    ],
+)
+def test_in_a_lab_that_is_still_open_it_is_said_why_the_server_was_stopped(
+    chromium: Browser, site: Site, locale: str, said: str, question: str
+) -> None:
+    context = chromium.new_context(locale=locale)
+    context.set_default_timeout(SLOW)
+    page = context.new_page()
+    sign_in(page, site)
+    in_the_lab(page)
+    # Without what was open the last time: reading it would be refused, and be another dialog.
+    page.goto(f"{site.url}user/alice/lab?reset")
+    page.locator(".jp-Launcher:visible").wait_for()
+    with site.client("bob", PASSWORD) as bob:
+        bob.sign_in()
+        bob.api("DELETE", "users/alice/server").raise_for_status()
+    dialog = page.locator(".jp-Dialog")
+    expect(dialog).to_contain_text(said, timeout=SLOW)
+    expect(dialog).to_contain_text(question)
+    with context.expect_page() as opened:
+        dialog.locator("button.jp-mod-accept").click()
+    opened.value.wait_for_url(re.compile(r"/user/alice/lab|/spawn-pending/"), timeout=SLOW)
+    context.close()

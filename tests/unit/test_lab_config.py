@@ -27,9 +27,9 @@ def test_paths_in_the_home_are_given_and_not_left_to_what_was_true_at_import():
 
 def test_front_end_extensions_come_from_the_server_environment_and_the_site():
     assert settings()["LabApp"]["labextensions_path"] == ["/opt/server/share/jupyter/labextensions"]
-    assert settings()["LabApp"]["extra_labextensions_path"] == []
+    assert settings()["LabApp"]["extra_labextensions_path"] == [str(config.OWN_EXTENSIONS)]
     site = settings(JUPYTER_PATH="/opt/manylab/share/jupyter")
-    assert site["LabApp"]["extra_labextensions_path"] == ["/opt/manylab/share/jupyter/labextensions"]
+    assert site["LabApp"]["extra_labextensions_path"][:-1] == ["/opt/manylab/share/jupyter/labextensions"]
 
 
 @pytest.mark.parametrize(

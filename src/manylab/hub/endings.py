@@ -43,11 +43,9 @@ class SayingUrlHandler(UserUrlHandler):  # type: ignore[misc]
     def _fail_api_request(self, user_name: str = "", server_name: str = "") -> None:
         self.set_status(424)
         self.set_header("Content-Type", "application/json")
-        said = sentences.say("not-running", reader(self))
         asks = self.current_user
-        if asks is not None and asks.name == user_name:
-            said = ended(self, asks, server_name) or said
-        self.finish({"message": said})
+        why = ended(self, asks, server_name) if asks is not None and asks.name == user_name else ""
+        self.finish({"message": why or sentences.say("not-running", reader(self)), "ended": bool(why)})
 
 
 def reader(handler: Any) -> str:
@@ -61,7 +59,7 @@ def ended(handler: Any, user: Any, server_name: str) -> str:
     if server_name and server_name not in user.orm_user.orm_spawners:
         return ""
     found = user.spawners[server_name].ended
-    if not found or user.spawners[server_name].active:
+    if not found or user.spawners[server_name].ready:
         return ""
     return sentences.ended(found, handler.settings["manylab_idle_timeout"], reader(handler))
 

@@ -24,6 +24,9 @@ HUB_AUTH = {
     "certfile": "JUPYTERHUB_SSL_CERTFILE",
     "client_ca": "JUPYTERHUB_SSL_CLIENT_CA",
 }
+# manylab's own extension of the Lab, and what it stands for.
+OWN_EXTENSIONS = Path(__file__).with_name("labextensions")
+REPLACED = ("@jupyterlab/hub-extension:connectionlost",)
 # Extensions of the Lab that are nothing without a program of the machine's.
 PROGRAMS = {"@jupyterlab/git": "git"}
 
@@ -88,7 +91,8 @@ def settings(environ: Mapping[str, str], *, home: Path, prefix: Path) -> dict[st
             # ~/.local that fits another JupyterLab leaves its owner with an empty page.
             "labextensions_path": [str(prefix / "share/jupyter/labextensions")],
             "extra_labextensions_path": [
-                f"{path}/labextensions" for path in environ.get("JUPYTER_PATH", "").split(os.pathsep) if path
+                *(f"{path}/labextensions" for path in environ.get("JUPYTER_PATH", "").split(os.pathsep) if path),
+                str(OWN_EXTENSIONS),
             ],
             # Shows what is installed and installs nothing: the server environment is not writable for people.
             "extension_manager": "readonly",

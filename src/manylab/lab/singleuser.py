@@ -64,9 +64,11 @@ def _jupyter_server_extension_points() -> list[dict[str, Any]]:
 
 
 def with_what_works(hook: Callable[[Any, Any], dict[str, Any]], handler: Any, page: Any) -> dict[str, Any]:
-    """What `hook` (JupyterHub's) makes of the page's settings, without extensions whose program is not there."""
+    """What `hook` (JupyterHub's) makes of the page's settings, without extensions whose program is not there, or which
+    ours replaces.
+    """
     made = hook(handler, page)
-    disabled = {*made.get("disabledExtensions", ()), *config.without_a_program(shutil.which)}
+    disabled = {*made.get("disabledExtensions", ()), *config.without_a_program(shutil.which), *config.REPLACED}
     return {**made, "disabledExtensions": sorted(disabled)}
 
 
