@@ -206,9 +206,13 @@ def test_stopping_for_a_restart_leaves_a_persons_server_alive(site):
     started(site)
     server = processes.identify(site.server())
     warden = site.pid("warden")
+    before = site.record()
     assert site.run("--restart").returncode == 0
     site.until_ready()
     assert processes.is_alive(server)
+    after = site.record()
+    assert after.guardian == before.guardian, "it goes on as the process that it is, whoever asked"
+    assert after.inner != before.inner
     assert site.pid("warden") != warden
     assert len(site.ours("server")) == 1
 
