@@ -24,8 +24,8 @@ _TOP = """\
 # Commands
 
 In a checkout the command is `./manylab`; where a site was made it is also `manylab`, on everybody's PATH.
-`manylab COMMAND --help` prints the same text. Where root has a site, every command is about that one; `--own`, anywhere in
-the command line, or `MANYLAB_SITE=own` in the environment means a site of one's own. `manylab --version` prints the version.
+`manylab COMMAND --help` prints the same text. Where root has a site, every command is about that one; `--own`, anywhere
+in the command line, or `MANYLAB_SITE=own` in the environment means a site of one's own.
 
 Every command that takes `--json` prints one JSON value on standard output and says everything else on standard error;
 an error is then `{"error": {"code": ..., "message": ..., "hint": ...}}`. What the codes mean: [error codes](errors.md).

@@ -37,16 +37,15 @@ def why_not(site: Path) -> str | None:
     site: a file of the site. Where process 1 does not see it (a chroot, a container that shares its host's processes),
     process 1 is not this machine's, and nothing is taken from it.
     """
-    if not _concerned():
+    if not _concerned() or (ours := _is_of_this_machine(site)) is False:
         return None
     mine, init = procfs.status("self"), procfs.status(1)
     if _text(_SELF / "uid_map") != _text(_INIT / "uid_map"):
         return "this shell is in a user namespace of its own, which it cannot leave"
     if lost := given_up(mine, init):
         return lost
-    if not _sees(site):
-        return None
-    if not int(mine.get("CapEff", "0"), 16) >> _SYS_RESOURCE & 1 and any(_is_less(*pair) for pair in _hard_limits()):
+    may_raise = int(mine.get("CapEff", "0"), 16) >> _SYS_RESOURCE & 1
+    if ours and not may_raise and any(_is_less(*pair) for pair in _hard_limits()):
         return "this shell has lower hard limits (ulimit -H) than process 1, and may not raise them"
     return None
 
@@ -70,22 +69,20 @@ def enter(site: Path) -> None:
     if not _concerned():
         return
     check(site)
-    if _sees(site):
-        _enter_namespaces()
-    _enter_groups()
-    for number, want in _limits((*_LIMITS, resource.RLIMIT_CORE)):
-        with _said(f"limit {number}"):
-            if resource.getrlimit(number) != want:
-                resource.setrlimit(number, want)
-    _schedule()
-    for name in ("oom_score_adj", "coredump_filter", "timerslack_ns", "loginuid"):
-        with _said(name):
-            _copy(name)
-    with _said("personality"):
-        namespaces.set_personality(int((_INIT / "personality").read_text(), 16))
+    if (ours := _is_of_this_machine(site)) is not False:
+        if ours:
+            _enter_namespaces()
+        _enter_groups()
+        _take_over_limits()
+        _take_over_scheduling()
+        for name in ("oom_score_adj", "coredump_filter", "timerslack_ns", "loginuid"):
+            with _said(name):
+                _copy(name)
+        with _said("personality"):
+            namespaces.set_personality(int((_INIT / "personality").read_text(), 16))
     with _said("groups"):
         os.setresgid(0, 0, 0)
-        os.setgroups([int(number) for number in procfs.status(1)["Groups"].split()])
+        os.setgroups([int(number) for number in procfs.status(1)["Groups"].split()] if ours else [0])
         os.setresuid(0, 0, 0)
     with _said("keyring"):
         keyring.own()
@@ -116,13 +113,16 @@ def _text(path: Path) -> str:
         return ""
 
 
-def _sees(site: Path) -> bool:
-    """Whether process 1 has the same file there as we have; no, where it cannot be looked at.
+def _is_of_this_machine(site: Path) -> bool | None:
+    """Whether process 1 has the same file there as we have; None where it cannot be looked at.
 
-    It cannot where it holds more power than it gives to others.
+    It cannot where it holds more power than it gives to others, or is another account than root.
     """
     try:
         return (_INIT / "root" / site.relative_to("/")).samefile(site)
+    except PermissionError:
+        # Above our own top of the control groups: outside of this container.
+        return False if ":/.." in _text(_INIT / "cgroup") else None
     except OSError:
         return False
 
@@ -176,7 +176,14 @@ def _is_less(mine: int, other: int) -> bool:
     return mine != resource.RLIM_INFINITY and (other == resource.RLIM_INFINITY or mine < other)
 
 
-def _schedule() -> None:
+def _take_over_limits() -> None:
+    for number, want in _limits((*_LIMITS, resource.RLIMIT_CORE)):
+        with _said(f"limit {number}"):
+            if resource.getrlimit(number) != want:
+                resource.setrlimit(number, want)
+
+
+def _take_over_scheduling() -> None:
     with _said("scheduler"):
         os.sched_setscheduler(0, os.sched_getscheduler(1), os.sched_getparam(1))
     with _said("nice"):
