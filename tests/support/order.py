@@ -37,6 +37,7 @@ ORDER = (
     "machine/test_env_conda",
     "machine/test_standing_site",
     "machine/test_apply_rollback",
+    "machine/test_facts_of_the_machine",
     "machine/test_kernel_conformance",
     "machine/test_limits",
     "machine/test_pam_session",

@@ -97,8 +97,9 @@ def _uninstall(layout: Layout, *, purge: bool, say: Say) -> list[str]:
     if layout.system:
         removed += kernel_links.remove(KernelLinks(layout.jupyter_data / "kernels", layout.machine_kernels))
         removed += [f"a line in {layout.zsh_file}"] if remove_line(logins.zsh(layout)) else []
-        # Folders of shells that may not be there.
-        for folder in (*layout.fish_file.parents[:2], *layout.csh_file.parents[:2], layout.user_generator.parent):
+        # Folders of shells and fonts that may not be there.
+        shells = (*layout.fish_file.parents[:2], *layout.csh_file.parents[:2], layout.user_generator.parent)
+        for folder in (*shells, layout.system_font.parent):
             with contextlib.suppress(OSError):  # not empty, or not there
                 folder.rmdir()
     if service == "systemd":
