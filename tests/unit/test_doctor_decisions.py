@@ -234,16 +234,16 @@ def test_what_a_known_server_started_is_no_orphan():
 
 def test_every_running_server_needs_a_route():
     servers = [{"user": "alice", "server": ""}, {"user": "bob", "server": "gpu"}]
-    assert network.missing_routes(["/wsl", "/wsl/user/alice/", "/wsl/user/bob/gpu"], "/wsl/", servers) == []
-    assert network.missing_routes(["/"], "/", servers) == ["/user/alice", "/user/bob/gpu"]
-    assert network.missing_routes([], "/", []) == ["/"]
+    assert network.missing_routes(["/", "/wsl/user/alice/", "/wsl/user/bob/gpu"], servers) == []
+    assert network.missing_routes(["/", "/user/alice"], servers) == ["/user/bob/gpu"]
+    assert network.missing_routes([], []) == ["/"]
 
 
 def test_with_subdomains_a_route_begins_with_a_host_and_the_hub_has_the_one_for_all():
     servers = [{"user": "alice", "server": ""}]
     have = ["/", "/alice.lab.example.org/wsl/user/alice/"]
-    assert network.missing_routes(have, "/wsl/", servers, subdomains=True) == []
-    assert network.missing_routes(have[1:], "/wsl/", servers, subdomains=True) == ["/"]
+    assert network.missing_routes(have, servers) == []
+    assert network.missing_routes(have[1:], servers) == ["/"]
 
 
 def test_a_persons_program_on_the_sites_port_is_named_at_whichever_address_it_is():

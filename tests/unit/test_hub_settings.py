@@ -7,6 +7,7 @@ import pytest
 
 pytest.importorskip("jupyterhub")
 
+from manylab.base.command_token import SERVICE, command_token
 from manylab.base.errors import ConfigError, Refused
 from manylab.hub import defaults, settings
 from manylab.hub.lookup import authenticator_class, is_loopback
@@ -40,7 +41,8 @@ def configured(tmp_path, **more):
     token = tmp_path / "token"
     token.write_text("abc\n")
     c = Sections()
-    settings.configure(c, settings.parse({"version": 1, "layout": {**LAYOUT, "proxy_token": str(token)}, **more}))
+    layout = {**LAYOUT, "proxy_token": str(token), "cookie_secret": str(token)}
+    settings.configure(c, settings.parse({"version": 1, "layout": layout, **more}))
     return c
 
 
@@ -83,7 +85,7 @@ def test_traits_of_the_site_win(tmp_path):
 
 def test_a_service_of_the_site_does_not_take_the_culler_away(tmp_path):
     c = configured(tmp_path, servers={"idle_timeout": 3600}, traits={"JupyterHub.services": [{"name": "mine"}]})
-    assert [service["name"] for service in c["JupyterHub"].services] == [defaults.CULLER, "mine"]
+    assert [service["name"] for service in c["JupyterHub"].services] == [SERVICE, defaults.CULLER, "mine"]
 
 
 def test_the_proxy_token_is_read_from_its_file(tmp_path):
@@ -91,15 +93,15 @@ def test_the_proxy_token_is_read_from_its_file(tmp_path):
 
 
 def test_everything_listens_on_unix_sockets():
-    wanted = defaults.settings(site(), "t")
+    wanted = defaults.settings(site(), "t", "s")
     for name in ("JupyterHub.hub_bind_url", "JupyterHub.hub_connect_url", "ConfigurableHTTPProxy.api_url"):
         assert wanted[name].startswith("http+unix://%2f"), name
 
 
 def test_nobody_has_the_admin_flag_and_the_role_cannot_open_servers_unless_the_site_says_so():
     people = {"admins": ["jane"]}
-    closed = defaults.settings(site(people=people), "t")
-    opened = defaults.settings(site(people={**people, "admin_access": True}), "t")
+    closed = defaults.settings(site(people=people), "t", "s")
+    opened = defaults.settings(site(people={**people, "admin_access": True}), "t", "s")
     assert closed["Authenticator.admin_users"] == set()
     role = closed["JupyterHub.load_roles"][0]
     assert role["users"] == ["jane"]
@@ -112,19 +114,27 @@ def test_the_person_of_a_one_person_site_is_its_admin():
 
 
 def test_without_idle_timeout_there_is_no_culler():
-    wanted = defaults.settings(site(), "t")
-    assert "JupyterHub.services" not in wanted
-    assert [role["name"] for role in wanted["JupyterHub.load_roles"]] == [defaults.ADMIN_ROLE]
+    wanted = defaults.settings(site(), "t", "s")
+    assert [service["name"] for service in wanted["JupyterHub.services"]] == [SERVICE]
+    assert [role["name"] for role in wanted["JupyterHub.load_roles"]] == [defaults.ADMIN_ROLE, SERVICE]
+
+
+def test_the_command_lines_token_restarts_servers_and_opens_none():
+    wanted = defaults.settings(site(), "t", "secret\n")
+    assert wanted["JupyterHub.services"] == [{"name": SERVICE, "api_token": command_token("secret")}]
+    assert command_token("secret") != command_token("another")
+    scopes = wanted["JupyterHub.load_roles"][1]["scopes"]
+    assert set(scopes) == {"list:users", "read:users:name", "read:servers", "start:servers", "delete:servers"}
 
 
 def test_the_culler_may_only_look_and_stop_and_is_told_the_hubs_socket():
     more = {"servers": {"idle_timeout": 3600}, "traits": {"JupyterHub.bind_url": "http://127.0.0.1:8000/wsl/"}}
-    wanted = defaults.settings(site(**more), "t")
-    (service,) = wanted["JupyterHub.services"]
+    wanted = defaults.settings(site(**more), "t", "s")
+    _, service = wanted["JupyterHub.services"]
     assert service["command"] == [sys.executable, "-I", "-m", "manylab.hub.culler"]
     assert "admin" not in service
     assert service["environment"]["JUPYTERHUB_API_URL"].endswith("hub%2esock/wsl/hub/api")
-    scopes = wanted["JupyterHub.load_roles"][1]["scopes"]
+    scopes = wanted["JupyterHub.load_roles"][2]["scopes"]
     assert scopes == ["list:users", "read:users:activity", "read:servers", "delete:servers"]
 
 

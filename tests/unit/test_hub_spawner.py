@@ -8,6 +8,8 @@ import pytest
 pytest.importorskip("jupyterhub")
 pytest.importorskip("manylab.system.warden_client")
 
+from jupyterhub import orm
+
 from manylab.base.errors import WardenUnavailable
 from manylab.hub import spawner as module
 from manylab.hub.spawner import StartRefused, WardenSpawner
@@ -30,7 +32,9 @@ def warden(monkeypatch):
 
 
 def spawner(server="", **more):
-    made = WardenSpawner(user=SimpleNamespace(name="alice", url="/user/alice/"), servers_dir="/run/s", **more)
+    made = WardenSpawner(
+        user=SimpleNamespace(name="alice", url="/user/alice/", base_url="/user/alice/"), servers_dir="/run/s", **more
+    )
     made.orm_spawner = SimpleNamespace(name=server, server=None, state={})
     return made
 
@@ -135,3 +139,37 @@ def test_a_server_that_ends_while_it_starts_is_noticed(warden, monkeypatch, tmp_
     ]
     with pytest.raises(StartRefused, match="status 2"):
         asyncio.run(spawner().start())
+
+
+def moved(base_url, host_before, base_url_now, host_now):
+    """A running server that was started under another address than the site has now."""
+    made = WardenSpawner(servers_dir="/run/s")
+    url = f"{host_now}{base_url_now}user/bob/"
+    made.user = SimpleNamespace(name="bob", url=url, base_url=f"{base_url_now}user/bob/")
+    server = orm.Server(proto="http+unix", ip="%2fs", port=80, base_url=f"{base_url}user/bob/", cookie_name="c")
+    made.orm_spawner = SimpleNamespace(name="", server=server, state={})
+    made.load_state({"started": True, "host": host_before})
+    return made.moved, made.proxy_spec, made.old_url
+
+
+LAB, NEW = "http://bob.lab.org:8000", "http://bob.new.org"
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "found"),
+    [
+        (("/", ""), ("/", ""), (False, "/user/bob/", "/user/bob/")),
+        (("/", ""), ("/wsl/", ""), (True, "/user/bob/", "/user/bob/")),
+        (("/wsl/", ""), ("/", ""), (True, "/wsl/user/bob/", "/wsl/user/bob/")),
+        (("/", LAB), ("/", LAB), (False, "bob.lab.org/user/bob/", f"{LAB}/user/bob/")),
+        (("/", LAB), ("/wsl/", LAB), (True, "bob.lab.org/user/bob/", f"{LAB}/user/bob/")),
+        (("/", LAB), ("/", NEW), (True, "bob.lab.org/user/bob/", f"{LAB}/user/bob/")),
+        # Nobody is authorized there any more; who is in goes on.
+        (("/", LAB), ("/", ""), (True, "/user/bob/", "")),
+        # One without a name of its own answers under any.
+        (("/", ""), ("/", NEW), (False, "bob.new.org/user/bob/", f"{NEW}/user/bob/")),
+        (("/", ""), ("/wsl/", NEW), (True, "bob.new.org/user/bob/", f"{NEW}/user/bob/")),
+    ],
+)
+def test_a_running_server_keeps_the_route_of_its_own_address(before, now, found):
+    assert moved(*before, *now) == found

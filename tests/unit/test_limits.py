@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from manylab.base.limits import Limits, resolve
 from manylab.config.load import parse
 from manylab.model.facts import Facts
 from manylab.model.hub import own_limits, total_memory
 from manylab.system.facts import memory_of_machine
-from manylab.warden.cgroup_files import Limits
-from manylab.warden.limits import resolve
 
 GIB = 1 << 30
 USUAL = Limits(2 * GIB, 2.0, 4096)

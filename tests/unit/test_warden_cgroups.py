@@ -14,8 +14,9 @@ from dataclasses import asdict
 import pytest
 
 from manylab.base.hierarchies import Hierarchy, parse, places
+from manylab.base.limits import Limits
 from manylab.warden import cgroup_files, cgroups, hierarchies, systemd
-from manylab.warden.cgroups import Cage, Limits
+from manylab.warden.cgroups import Cage
 from support.fake_cgroups import FakeTree
 
 V1 = """\

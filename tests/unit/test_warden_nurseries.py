@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from manylab.base.limits import Limits
 from manylab.warden import nurseries
 from manylab.warden.accounts import Person
-from manylab.warden.cgroups import Limits
 from manylab.warden.messages import Start
 from manylab.warden.nurseries import Nurseries
 from manylab.warden.nursery import Nursery

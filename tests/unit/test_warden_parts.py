@@ -17,10 +17,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from manylab.base.errors import AlreadyRunning, ConfigError, WardenUnavailable
+from manylab.base.limits import Limits
 from manylab.system import warden_client as client
 from manylab.warden import accounts, processes, settings, spawn
 from manylab.warden.accounts import Person
-from manylab.warden.cgroups import Limits
 from manylab.warden.login import Throttle
 from manylab.warden.messages import Refusal, Start
 from manylab.warden.processes import Process

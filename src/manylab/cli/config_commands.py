@@ -15,6 +15,7 @@ from manylab.config.hiding import visible
 from manylab.config.json_schema import json_schema
 from manylab.config.positions import split_key
 from manylab.config.schema import Config
+from manylab.config.table import COUNTS
 from manylab.config.values import toml
 
 
@@ -79,10 +80,10 @@ def _written(config_file: Path, key: str, before: str, after: str, write: Callab
     changed = after != before
     if changed:
         write(config_file, after)
-    data = {"key": key, "changed": changed, "file": str(config_file)}
-    return Result(
-        data=data, text=f"Changed {key}; `manylab apply` makes it so." if changed else f"{key} is so already."
-    )
+    counts = COUNTS[walk.counts(split_key(key))]
+    data = {"key": key, "changed": changed, "file": str(config_file), "counts": counts}
+    text = f"Changed {key}; `manylab apply` makes it so. It counts {counts}."
+    return Result(data=data, text=text if changed else f"{key} is so already.")
 
 
 def _flat(data: Mapping[str, Any], outer: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:

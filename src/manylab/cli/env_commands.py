@@ -15,6 +15,7 @@ from manylab.apply.site import Site, config_text, look
 from manylab.cli.app import JsonOption, command, group
 from manylab.cli.context import Context, make_context
 from manylab.cli.result import Progress, Result
+from manylab.cli.running_servers import told
 from manylab.cli.site_commands import LOCK_WAIT, WaitOption, changing, outcome_result
 from manylab.config.packages import name as package_name
 from manylab.model.environments import SERVER
@@ -155,7 +156,9 @@ def change_environment(
     outcome = changing(context, wait, act)
     moved, before, download = shown[0]
     result = _shown(moved, before, packages.sizes(layout, name), download, name, dry_run)
-    return Result({**outcome_result(outcome, 0.0).data, **result.data}, result.text)
+    kept = told(outcome.site)
+    text = "\n".join(part for part in (result.text, kept.text) if part)
+    return Result({**outcome_result(outcome, 0.0).data, **result.data, **kept.data}, text)
 
 
 def _shown(

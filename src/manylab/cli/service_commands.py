@@ -14,6 +14,7 @@ from manylab.apply.packages import shown_size
 from manylab.apply.site import look
 from manylab.base import names
 from manylab.base.errors import NotInstalled, Refused
+from manylab.cli import running_servers
 from manylab.cli.app import JsonOption, app, command
 from manylab.cli.confirm import confirm
 from manylab.cli.context import Context, make_context
@@ -199,9 +200,27 @@ def stop(as_json: JsonOption = False) -> Result:
     return Result({"stopped": True, "servers_stopped": count}, f"Stopped, with {plural(count, 'server')} of people.")
 
 
-@command(app, "restart", example="sudo manylab restart", changes=True)
-def restart(as_json: JsonOption = False) -> Result:
+@command(app, "restart", example="sudo manylab restart --servers bob", changes=True)
+def restart(
+    names_: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME]...",
+            help="With --servers: whose servers (bob), or which one (bob/exp); without, those that keep old values.",
+        ),
+    ] = None,
+    servers_: Annotated[
+        bool, typer.Option("--servers", help="Restart people's servers instead, which ends their kernels.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: JsonOption = False,
+) -> Result:
     """Restart hub, proxy and warden. People's servers and kernels go on."""
+    if servers_ or names_:
+        context = make_context(as_json)
+        if context.layout.system:
+            context.need_root()
+        return running_servers.restart(look(context.layout), names_ or (), yes=yes, as_json=as_json)
     context = _root(as_json)
     _manager(context).restart("manylab")
     _remember(context, started="yes")

@@ -18,6 +18,7 @@ from manylab.base.errors import AlreadyRunning
 from manylab.cli.app import JsonOption, app, command
 from manylab.cli.context import Context, make_context
 from manylab.cli.result import Progress, Result
+from manylab.cli.running_servers import offer, told
 from manylab.model import environments
 from manylab.model.hub import address, local_url
 from manylab.model.resources import Environment
@@ -33,6 +34,12 @@ WaitOption = Annotated[
 ]
 
 
+RestartOption = Annotated[
+    bool,
+    typer.Option(
+        "--restart-servers", help="Restart running servers that keep old values, without asking. It ends their kernels."
+    ),
+]
 BundleOption = Annotated[
     Path | None,
     typer.Option("--bundle", metavar="FILE", help="Take everything from a file that 'manylab env bundle' made."),
@@ -59,14 +66,23 @@ def outcome_result(outcome: Outcome, seconds: float) -> Result:
     return Result(data, text + (f" This is generation {number}." if number else ""))
 
 
+def with_servers(result: Result, outcome: Outcome, restart: bool, as_json: bool) -> Result:
+    """What `apply` prints, with the running servers that keep old values."""
+    servers = offer(outcome.site, wanted=restart, as_json=as_json)
+    return Result({**result.data, **servers.data}, "\n".join(part for part in (result.text, servers.text) if part))
+
+
 @command(app, "plan", example="sudo manylab plan")
 def plan(as_json: JsonOption = False) -> Result:
     """Show what `apply` would change, and change nothing."""
     context = make_context(as_json)
     if context.layout.system:
         context.need_root("looking at what only root may read")
-    changes = change.plan_changes(look(context.layout))
-    return Result({"changes": show.as_json(changes)}, show.as_text(changes))
+    site = look(context.layout)
+    changes = change.plan_changes(site)
+    kept = told(site)
+    text = "\n\n".join(part for part in (show.as_text(changes), kept.text) if part)
+    return Result({"changes": show.as_json(changes), **kept.data}, text)
 
 
 def take_bundle(context: Context, file: Path | None, wait: float) -> None:
@@ -80,13 +96,18 @@ def take_bundle(context: Context, file: Path | None, wait: float) -> None:
 
 
 @command(app, "apply", example="sudo manylab apply", changes=True)
-def apply(file: BundleOption = None, as_json: JsonOption = False, wait: WaitOption = LOCK_WAIT) -> Result:
+def apply(
+    restart_servers: RestartOption = False,
+    file: BundleOption = None,
+    as_json: JsonOption = False,
+    wait: WaitOption = LOCK_WAIT,
+) -> Result:
     """Make the machine as manylab.toml says. Run it as often as you like: what is right already is left alone."""
     context = make_context(as_json)
     began = time.monotonic()
     take_bundle(context, file, wait)
     outcome = changing(context, wait, lambda progress: change.apply_site(look(context.layout), progress.say))
-    return outcome_result(outcome, time.monotonic() - began)
+    return with_servers(outcome_result(outcome, time.monotonic() - began), outcome, restart_servers, as_json)
 
 
 @command(app, "history", example="sudo manylab history")
@@ -113,6 +134,7 @@ def rollback(
     number: Annotated[
         int | None, typer.Argument(help="The generation to go back to; without it, the one that was in use before.")
     ] = None,
+    restart_servers: RestartOption = False,
     as_json: JsonOption = False,
     wait: WaitOption = LOCK_WAIT,
 ) -> Result:
@@ -123,7 +145,7 @@ def rollback(
     context = make_context(as_json)
     began = time.monotonic()
     outcome = changing(context, wait, lambda progress: change.rollback(context.layout, number, progress.say))
-    return outcome_result(outcome, time.monotonic() - began)
+    return with_servers(outcome_result(outcome, time.monotonic() - began), outcome, restart_servers, as_json)
 
 
 @command(app, "up", example="sudo ./manylab up", changes=True)

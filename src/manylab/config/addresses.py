@@ -54,6 +54,11 @@ def base_url(value: Any) -> str:
     return "/" + "".join(segment + "/" for segment in segments)
 
 
+def base_url_text(value: str) -> str:
+    """As in the file: "/wsl"."""
+    return value.rstrip("/") or "/"
+
+
 def page(value: Any) -> str:
     """Where a person arrives inside their server: a path such as "/lab" or "/lab/tree/start.ipynb"."""
     checked = text(value)

@@ -22,12 +22,14 @@ class Environment(Table):
         doc="Which Python the environment is made with (PEP 440): one of this machine, or where none fits, one that is "
         "downloaded.",
         example="==3.12.*",
+        counts="kernel",
     )
     backend: Literal["uv", "conda"] = setting(
         "uv",
         doc="What builds the environment: uv takes wheels from the package index; conda takes packages of conda "
         "channels, their Python included, and needs no conda on the machine.",
         example="conda",
+        counts="kernel",
     )
     packages: kinds.AnyPackages = setting(
         ["scientific"],
@@ -35,35 +37,41 @@ class Environment(Table):
         '"scientific" stands for numpy, scipy, pandas, matplotlib, scikit-learn and more (`manylab env show`). '
         "ipykernel comes by itself.",
         example=["scientific", "polars>=1"],
+        counts="kernel",
     )
     indexes: kinds.Indexes = setting(
         [],
         doc="Package indexes that are asked before the site's own, without a password; what one of them has comes from "
         "there alone. With backend conda for its pip part.",
         example=["https://packages.example.org/simple"],
+        counts="kernel",
     )
     channels: kinds.Channels = setting(
         list(conda_packages.DEFAULT_CHANNELS),
         doc="Channels of the conda backend, the first that has a package wins: names, or addresses without a password.",
         example=["conda-forge", "bioconda"],
+        counts="kernel",
     )
     pip: kinds.Packages = setting(
         [],
         doc="Packages from the package index on top of conda's, as pip would take them; with backend uv the same as "
         "packages.",
         example=["some-package>=2"],
+        counts="kernel",
     )
     source: kinds.Packages = setting(
         [],
         doc="Packages that may be built from source where the index has no wheel of them (backend uv): in a sandbox "
         "without network, by an account without power, with the compilers of this machine. Of all others, wheels only.",
         example=["some-package"],
+        counts="kernel",
     )
     start: Literal["warm", "cold"] = setting(
         "warm",
         doc="warm forks a kernel from a process that has everything imported (where servers.start is warm, too); cold "
         "starts a new interpreter.",
         example="cold",
+        counts="kernel",
     )
     title: kinds.LineOrNothing = setting(
         "",
@@ -94,6 +102,7 @@ class Environment(Table):
         doc='Modules that a warm kernel has already imported; the word "auto" stands for numpy, pandas and '
         "matplotlib.pyplot, those of them that are among the packages.",
         example=["auto", "scipy.stats"],
+        counts="kernel",
     )
 
 
@@ -123,10 +132,14 @@ class Env(Table):
         example=10,
     )
     default: kinds.EnvironmentSetting = setting(
-        "default", doc="The environment of new notebooks; everybody must be able to see it.", example="default"
+        "default",
+        doc="The environment of new notebooks; everybody must be able to see it.",
+        example="default",
+        counts="server",
     )
     terminal: kinds.EnvironmentSetting = setting(
         "default",
         doc="The environment whose programs come first in terminals; people take another by `manylab env shell`.",
         example="default",
+        counts="server",
     )

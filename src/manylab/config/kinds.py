@@ -234,7 +234,13 @@ MembersCheck = Annotated[
     WithJsonSchema(_text_or(_DURATION)),
 ]
 Host = Annotated[str, Kind("an IP address or a hostname"), BeforeValidator(addresses.host), _STRING]
-BaseUrl = Annotated[str, Kind('a path such as "/wsl"'), BeforeValidator(addresses.base_url), _STRING]
+BaseUrl = Annotated[
+    str,
+    Kind('a path such as "/wsl"'),
+    BeforeValidator(addresses.base_url),
+    PlainSerializer(addresses.base_url_text, return_type=str),
+    _STRING,
+]
 Page = Annotated[str, Kind('a path such as "/lab"'), BeforeValidator(addresses.page), _STRING]
 File = Annotated[str, Kind("the absolute path of a file"), BeforeValidator(values.absolute_path), _STRING]
 Authenticator = Annotated[

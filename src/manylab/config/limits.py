@@ -16,13 +16,13 @@ class OwnLimits(Table):
     """Limits other than those of [servers]; "default" says nothing, "none" says that there is no limit."""
 
     memory: kinds.OwnMemory = setting(
-        "default", doc="Memory that one of their servers with its kernels may use.", example="8G"
+        "default", doc="Memory that one of their servers with its kernels may use.", example="8G", counts="server"
     )
     cpu: kinds.OwnCpu = setting(
-        "default", doc="Processors that one of their servers with its kernels may use.", example=4.0
+        "default", doc="Processors that one of their servers with its kernels may use.", example=4.0, counts="server"
     )
     tasks: kinds.OwnTasks = setting(
-        "default", doc="Processes and threads that one of their servers may have.", example=8192
+        "default", doc="Processes and threads that one of their servers may have.", example=8192, counts="server"
     )
 
 

@@ -14,6 +14,7 @@ from manylab.base import errors
 from manylab.base.errors import ManylabError
 from manylab.config.advice import ADVICE
 from manylab.config.jupyterhub_names import NAMES
+from manylab.config.table import COUNTS
 from manylab.config.values import toml
 from manylab.config.walk import Section, Setting, sections
 
@@ -23,7 +24,10 @@ def settings_md() -> str:
         "# Settings of manylab.toml\n\n"
         "Every setting is optional; the empty file is a working site. An unknown name or a wrong value is an error,\n"
         "and all of them are reported at once. `manylab config set KEY VALUE` changes one and keeps the file's\n"
-        "comments; `manylab config check` only looks; `manylab apply` makes it so.\n"
+        "comments; `manylab config check` only looks; `manylab apply` makes it so.\n\n"
+        "*Counts* says since when a changed setting holds, once it is applied. `manylab plan` and `manylab apply`\n"
+        "name the running servers that keep an old value. `manylab restart --servers` restarts them, which ends their\n"
+        "kernels and terminals.\n"
     )
     return _generated(top + "".join("\n" + _section(section) for section in sections()))
 
@@ -110,6 +114,7 @@ def _setting(setting: Setting) -> list[str]:
         f"- Accepts: {setting.words}",
         f"- Default: `{toml(setting.default)}`",
         f"- Example: `{setting.path[-1]} = {toml(example)}`",
+        f"- Counts: {COUNTS[setting.counts]}",
         f"- Since: {setting.since}",
         "",
     ]

@@ -32,6 +32,7 @@ class Site(Table):
         "neither. What a person chooses in the Lab (Settings > Language) wins there. Further languages of the Lab are "
         "packages (jupyterlab-language-pack-de-DE) of servers.packages.",
         example="zh_CN",
+        counts="server",
     )
 
 
@@ -48,7 +49,9 @@ class Http(Table):
     port: Annotated[int, Kind("a whole number, 1 to 65535"), Field(ge=1, le=65535)] = setting(
         8000, doc="TCP port to listen on, also for https.", example=443
     )
-    base_url: kinds.BaseUrl = setting("/", doc="Path under which the whole site is served.", example="/wsl")
+    base_url: kinds.BaseUrl = setting(
+        "/", doc="Path under which the whole site is served.", example="/wsl", counts="address"
+    )
     insecure: bool = setting(
         False,
         doc="Serve plain http on an address that others can reach. Passwords then cross the network in the clear: "
@@ -58,11 +61,13 @@ class Http(Table):
         "",
         doc="The address that people type, where it is not the one above: behind another web server.",
         example="https://lab.example.org",
+        counts="address",
     )
     subdomains: bool = setting(
         False,
         doc="Give each person's server a name of its own below public_url's (alice.lab.example.org), so that browsers "
         "keep people's pages apart too. Needs a wildcard in the DNS and in the certificate.",
+        counts="address",
     )
 
     @property
@@ -134,12 +139,14 @@ class Servers(Table):
         doc="warm forks a server from a process that has everything imported; cold starts a new "
         "interpreter, which takes some seconds and more memory. Where warm cannot be had, a server starts cold.",
         example="cold",
+        counts="server",
     )
     memory: kinds.Memory = setting(
         "none",
         doc="Memory that one server with its kernels may use; beyond it, the kernel that takes most is ended. No limit "
         "unless set: how much is right depends on the machine and its people.",
         example="2G",
+        counts="server",
     )
     total_memory: kinds.TotalMemory = setting(
         "auto",
@@ -147,14 +154,20 @@ class Servers(Table):
         "machine's memory for it, at least 512M and at most 4G.",
         example="24G",
     )
-    cpu: kinds.Cpu = setting("none", doc="Processors that one server with its kernels may use.", example=2.0)
+    cpu: kinds.Cpu = setting(
+        "none", doc="Processors that one server with its kernels may use.", example=2.0, counts="server"
+    )
     tasks: kinds.Tasks = setting(
-        4096, doc="Processes and threads that one server may have: a fork bomb stays in its cage.", example=1000
+        4096,
+        doc="Processes and threads that one server may have: a fork bomb stays in its cage.",
+        example=1000,
+        counts="server",
     )
     private_tmp: bool = setting(
         True,
         doc="Give each person a /tmp, /var/tmp and /dev/shm of their own, that nobody else sees. Emptied at each boot; "
         "what they put into /tmp over ssh is not there.",
+        counts="server",
     )
     idle_timeout: kinds.IdleTimeout = setting(
         "never",
@@ -168,6 +181,7 @@ class Servers(Table):
         doc="How long what people delete in the Lab stays in the trash in their home (~/.local/share/Trash), from "
         'where `manylab trash restore` brings it back. "0s": no trash, it is gone at once. "never": it stays.',
         example="7d",
+        counts="server",
     )
     named: bool = setting(False, doc="Let people start further servers with a name of their choice.")
     named_limit: Annotated[int, Kind("a whole number, 1 to 1000"), Field(ge=1, le=1000)] = setting(
@@ -176,21 +190,26 @@ class Servers(Table):
     start_timeout: kinds.StartTimeout = setting(
         "2m", doc="How long a server may take to answer before its start counts as failed.", example="60s"
     )
-    default_url: kinds.Page = setting("/lab", doc="The page people arrive at.", example="/lab/tree/welcome.ipynb")
+    default_url: kinds.Page = setting(
+        "/lab", doc="The page people arrive at.", example="/lab/tree/welcome.ipynb", counts="server"
+    )
     packages: kinds.Packages = setting(
         [],
         doc="Further packages in the environment of everybody's JupyterLab: its extensions. `manylab env add server` "
         "adds them, tried before anybody gets them.",
         example=["jupyterlab-spreadsheet-editor"],
+        counts="server",
     )
     collaboration: bool = setting(
         False,
         doc="Let people who share a server edit a document at the same time (jupyter-collaboration).",
+        counts="server",
     )
     environment: kinds.Variables = setting(
         {},
         doc="Environment variables of every server, its kernels and terminals. Everybody can read them.",
         example={"OMP_NUM_THREADS": "2"},
+        counts="server",
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, cast, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -13,7 +13,7 @@ from manylab.config.environments import Environment
 from manylab.config.kinds import Kind
 from manylab.config.limits import GroupLimits, Limits, PersonLimits
 from manylab.config.schema import Config
-from manylab.config.table import Table
+from manylab.config.table import Counts, Table
 from manylab.config.values import shown
 
 Path = tuple[str | int, ...]
@@ -39,6 +39,7 @@ class Setting:
     example: Any
     since: str
     secret: bool
+    counts: Counts
 
     @property
     def key(self) -> str:
@@ -101,6 +102,19 @@ def find(path: Path) -> Setting | None:
     return next((setting for setting in settings() if setting.path == wanted), None)
 
 
+def counts(path: Path) -> Counts:
+    """Since when a change of this setting, or of something in it, holds for what runs."""
+    if path[0] == "jupyterhub":
+        return "server" if len(path) > 1 and of_spawner(str(path[1])) else "at once"
+    lengths = range(len(path), 0, -1)
+    return next((found.counts for length in lengths if (found := find(path[:length]))), "at once")
+
+
+def of_spawner(trait: str) -> bool:
+    """Whether this setting of JupyterHub is given to servers when they start: Spawner.default_url."""
+    return trait.partition(".")[0].endswith("Spawner")
+
+
 def general(path: Path) -> tuple[str, ...]:
     """The path with NAME in place of a name that the file's owner chose: envs.course.python -> envs.NAME.python."""
     parts = tuple(str(part) for part in path)
@@ -125,6 +139,7 @@ def _setting(path: tuple[str, ...], field: FieldInfo) -> Setting:
         example=field.examples[0] if field.examples else None,
         since=str(extra.get("since", "")),
         secret=bool(extra.get("secret", False)),
+        counts=cast(Counts, extra.get("counts", "at once")),
     )
 
 

@@ -16,12 +16,21 @@ from jupyterhub import orm
 from jupyterhub.apihandlers.auth import OAuthAuthorizeHandler
 from jupyterhub.apihandlers.users import UserServerAPIHandler, UserTokenListAPIHandler
 from jupyterhub.app import JupyterHub
-from jupyterhub.handlers.base import UserUrlHandler
 from jupyterhub.handlers.pages import AdminHandler
 from jupyterhub.handlers.static import CacheControlStaticFilesHandler
+from jupyterhub.utils import url_path_join
 
 from manylab.base import packed
-from manylab.hub import admin_page, bodies, clients, database, endings, settings, waiting
+from manylab.hub import (
+    admin_page,
+    bodies,
+    clients,
+    database,
+    endings,
+    moved_addresses,
+    settings,
+    waiting,
+)  # fmt: skip
 from manylab.hub.doors import Doors
 from manylab.hub.forgotten import ForgottenServers
 from manylab.hub.members import MembersWatch
@@ -29,10 +38,22 @@ from manylab.hub.proxy import SocketProxy
 from manylab.hub.tokens import FewTokensHandler
 
 COLLECT_EVERY = 600.0  # seconds
+# In the hub's own folder, which is its working directory.
+BASE_URLS = "base_urls.json"
 
 
 class SayingAuthorizeHandler(OAuthAuthorizeHandler):  # type: ignore[misc]
     """Where JupyterHub decides whether somebody may enter a server; it says so when it is not their own."""
+
+    async def get(self) -> None:
+        client_id = self.get_argument("client_id", "")
+        own = self.current_user.spawners.values() if self.current_user else ()
+        spawner = next((one for one in own if one.oauth_client_id == client_id), None)
+        if spawner is not None and spawner.moved and not spawner.old_url:
+            page = url_path_join(self.hub.base_url, "user", self.current_user.escaped_name, spawner.name, "/")
+            await moved_addresses.show_page(self, spawner, page)
+        else:
+            await super().get()
 
     def send_oauth_response(self, headers: Any, body: Any, status: Any) -> None:
         user = self.current_user
@@ -50,7 +71,7 @@ IN_PLACE_OF = {
     UserTokenListAPIHandler: FewTokensHandler,
     AdminHandler: admin_page.MembersPage,
     UserServerAPIHandler: endings.NotingServerHandler,
-    UserUrlHandler: endings.SayingUrlHandler,
+    **dict(moved_addresses.HANDLERS),
 }
 
 
@@ -68,6 +89,7 @@ class ManylabHub(JupyterHub):  # type: ignore[misc]
 
     _tasks: tuple[asyncio.Task[None], ...] = ()
     _http_server: Any = None
+    moved = moved_addresses.Moved("/")
     handlers: list[tuple[Any, ...]]
 
     # JupyterHub makes its server in the middle of `start` and listens at once; this is where it can be had before.
@@ -83,6 +105,7 @@ class ManylabHub(JupyterHub):  # type: ignore[misc]
         self._http_server = Doors({0, os.geteuid(), proxy}).guard(server)
         known = bodies.known_to(self.hub.cookie_name, self.cookie_secret, self._is_token)
         bodies.guard(self._http_server, known)
+        moved_addresses.guard(self._http_server, self.moved)
 
     def _is_token(self, token: str) -> bool:
         return orm.APIToken.find(self.db, token) is not None
@@ -108,12 +131,18 @@ class ManylabHub(JupyterHub):  # type: ignore[misc]
         super().init_oauth()
 
     def init_handlers(self) -> None:
+        self.moved = moved_addresses.remember(Path(BASE_URLS), self.base_url)
         super().init_handlers()
         endings.tell()
         packed.use(CacheControlStaticFilesHandler, (f"{sys.prefix}/share/jupyterhub",))
         self.handlers = [
             (handler[0], IN_PLACE_OF.get(handler[1], handler[1]), *handler[2:]) for handler in self.handlers
         ]
+
+    def init_tornado_application(self) -> None:
+        super().init_tornado_application()
+        if self.subdomain_host:
+            moved_addresses.only_at(self.tornado_application, self.subdomain_host, self.hub_prefix)
 
     async def start(self) -> None:
         proxy = self.proxy

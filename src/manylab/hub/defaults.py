@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from manylab.base.command_token import SERVICE, command_token
 from manylab.hub import environment, urls
 from manylab.hub.proxy import SocketProxy
 from manylab.hub.spawner import WardenSpawner
@@ -23,12 +24,18 @@ CULLER = "manylab-culler"
 ADMIN_SCOPES = ["admin-ui", "list:users", "read:users", "read:servers", "start:servers", "delete:servers", "read:hub"]
 ADMIN_ACCESS_SCOPES = ["access:servers"]
 # Enough to see who is idle and to end their server, and nothing else.
+# What `manylab restart --servers` needs.
+COMMAND_SCOPES = ["list:users", "read:users:name", "read:servers", "start:servers", "delete:servers"]
 CULLER_SCOPES = ["list:users", "read:users:activity", "read:servers", "delete:servers"]
 
 
-def settings(site: HubSite, proxy_token: str) -> dict[str, Any]:
+def settings(site: HubSite, proxy_token: str, cookie_secret: str) -> dict[str, Any]:
     """All of manylab's own settings, by JupyterHub's names; the site's `traits` are laid over them."""
-    return {**_addresses(site, proxy_token), **_people(site), **_servers(site), **_pages(site)}
+    services = [{"name": SERVICE, "api_token": command_token(cookie_secret)}]
+    if site.idle_timeout is not None:
+        services.append(_culler(site))
+    wanted = {**_addresses(site, proxy_token), **_people(site), **_servers(site), **_pages(site)}
+    return {**wanted, "JupyterHub.services": services}
 
 
 def _addresses(site: HubSite, proxy_token: str) -> dict[str, Any]:
@@ -39,6 +46,8 @@ def _addresses(site: HubSite, proxy_token: str) -> dict[str, Any]:
         # Unix sockets: no port to be taken, and none that another person of the machine could listen on first.
         "JupyterHub.hub_bind_url": hub,
         "JupyterHub.hub_connect_url": hub,
+        # Also what is outside base_url: addresses from before it was changed (moved.py).
+        "JupyterHub.hub_routespec": "/",
         # Everybody's server reports to the hub; each request carries a token.
         "JupyterHub.hub_socket_mode": 0o666,
         "JupyterHub.proxy_class": SocketProxy,
@@ -74,8 +83,9 @@ def _roles(site: HubSite) -> list[dict[str, Any]]:
         # JupyterHub takes the role away from everybody who is not listed here.
         "users": site.admin_role_people,
     }
+    command = {"name": SERVICE, "scopes": COMMAND_SCOPES, "services": [SERVICE]}
     culler = {"name": CULLER, "scopes": CULLER_SCOPES, "services": [CULLER]}
-    return [admin] if site.idle_timeout is None else [admin, culler]
+    return [admin, command] if site.idle_timeout is None else [admin, command, culler]
 
 
 def _people(site: HubSite) -> dict[str, Any]:
@@ -106,7 +116,7 @@ def _people(site: HubSite) -> dict[str, Any]:
 
 def _servers(site: HubSite) -> dict[str, Any]:
     interval = site.activity_interval
-    wanted: dict[str, Any] = {
+    return {
         "JupyterHub.spawner_class": WardenSpawner,
         "WardenSpawner.warden_socket": str(site.layout["warden_socket"]),
         "WardenSpawner.servers_dir": str(site.layout["servers"]),
@@ -129,9 +139,6 @@ def _servers(site: HubSite) -> dict[str, Any]:
         "JupyterHub.allow_named_servers": site.named,
         "JupyterHub.named_server_limit_per_user": site.named_limit,
     }
-    if site.idle_timeout is not None:
-        wanted["JupyterHub.services"] = [_culler(site)]
-    return wanted
 
 
 def _culler(site: HubSite) -> dict[str, Any]:

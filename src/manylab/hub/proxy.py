@@ -33,6 +33,10 @@ class SocketProxy(ConfigurableHTTPProxy):  # type: ignore[misc]
             route["data"].pop("last_activity", None)
         return routes
 
+    async def delete_user(self, user: Any, server_name: str = "") -> None:
+        # JupyterHub deletes the route that the server would have if it were started now.
+        await self.delete_route(user.spawners[server_name].proxy_spec)
+
     def identity(self) -> tuple[int, int] | None:
         """What tells one start of the proxy from the next: a new proxy makes a new socket. None: there is no socket."""
         path = urls.socket_path(self.api_url)

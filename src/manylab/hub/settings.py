@@ -131,7 +131,8 @@ def read(path: Path) -> HubSite:
 def configure(c: Any, site: HubSite) -> None:
     """Sets JupyterHub's configuration: manylab's own settings first, then the site's `traits`, which win."""
     token = site.layout["proxy_token"].read_text(encoding="ascii").strip()
-    wanted = defaults.settings(site, token)
+    secret = site.layout["cookie_secret"].read_text(encoding="ascii")
+    wanted = defaults.settings(site, token, secret)
     wanted["JupyterHub.authenticator_class"] = authenticator_class(site.authenticator, site.bind_url)
     for name, value in site.traits.items():
         if name in _ADDED_TO and isinstance(value, list):

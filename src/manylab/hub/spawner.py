@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
 
 from jupyterhub.spawner import Spawner, SpawnException
+from jupyterhub.utils import url_escape_path, url_path_join
 from traitlets import Bool, Dict, Integer, Unicode
 
 from manylab.base import names
@@ -42,6 +44,7 @@ class WardenSpawner(Spawner):  # type: ignore[misc]
     pid = Integer(0, help="The server's process, for people who look; it decides nothing.")
     socket = Unicode("", help="Where the server listens.")
     ended = Dict(help="Why and when somebody other than its owner had it stopped (endings.py); until the next start.")
+    host = Unicode("", help="Scheme and name of its own address when it was started; empty without subdomains.")
 
     # JupyterHub's own idea of the address of a server, put right for unix sockets (urls.py says why).
     @property
@@ -53,8 +56,37 @@ class WardenSpawner(Spawner):  # type: ignore[misc]
     def server(self, server: Any) -> None:
         Spawner.server.fset(self, server)
 
+    @property
+    def _host(self) -> str:
+        """`host` of a server that is started now."""
+        return str(self.user.url).removesuffix(self.user.base_url)
+
+    @property
+    def moved(self) -> bool:
+        """Whether the server runs with another address than the site would give it now."""
+        return self.server is not None and (
+            self.server.base_url != url_path_join(self.user.base_url, url_escape_path(self.name), "/")
+            # One that was started without subdomains answers under any name.
+            or self.host not in ("", self._host)
+        )
+
+    @property
+    def old_url(self) -> str:
+        """Where one can still come in; "" when that is nowhere: a server that was started with subdomains has its
+        visitors authorized under a name of its own, and without them the proxy does not look at names.
+        """
+        return "" if self.host and not self._host else f"{self.host or self._host}{self.server.base_url}"
+
+    def route(self) -> None:
+        """Have the proxy's route lead where the server answers: the address that it was started with."""
+        if self.server is not None:
+            domain = (urlsplit(self.host or self._host).hostname or "") if self._host else ""
+            self.proxy_spec = domain + self.server.base_url
+
     def load_state(self, state: dict[str, Any]) -> None:
         super().load_state(state)
+        self.host = str(state.get("host", ""))
+        self.route()
         self.started = bool(state.get("started", False))
         self.pid = int(state.get("pid", 0))
         self.socket = str(state.get("socket", ""))
@@ -63,14 +95,14 @@ class WardenSpawner(Spawner):  # type: ignore[misc]
     def get_state(self) -> dict[str, Any]:
         state = dict(super().get_state())
         if self.started:
-            state |= {"started": True, "pid": self.pid, "socket": self.socket}
+            state |= {"started": True, "pid": self.pid, "socket": self.socket, "host": self.host}
         elif self.ended:
             state["ended"] = dict(self.ended)
         return state
 
     def clear_state(self) -> None:
         super().clear_state()
-        self.started, self.pid, self.socket = False, 0, ""
+        self.started, self.pid, self.socket, self.host = False, 0, "", ""
 
     def expected_socket(self) -> str:
         """Where the warden will have the server listen; the server needs to know before it is started."""
@@ -95,6 +127,7 @@ class WardenSpawner(Spawner):  # type: ignore[misc]
     async def start(self) -> str:
         """The address of the server, which listens already. Raises StartRefused."""
         self.ended = {}
+        self.route()
         try:
             env = self.get_env()
         except BadName as error:
@@ -104,6 +137,7 @@ class WardenSpawner(Spawner):  # type: ignore[misc]
             reason, message = str(answer.get("reason", "error")), str(answer.get("message", ""))
             raise StartRefused(sentences.start_refusal(reason, message), f"the warden said {reason}: {message}")
         self.started, self.pid, self.socket = True, int(answer.get("pid") or 0), str(answer["socket"])
+        self.host = self._host
         await self._listening()
         return urls.socket_url(self.socket)
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from manylab.base.layout import Layout
+from manylab.config import walk
 from manylab.config.limits import OwnLimits
 from manylab.config.schema import Config
 from manylab.model import accounts, environments, jupyter
@@ -23,6 +24,8 @@ IDLE_CHECK = 300
 SLICE = "manylab-servers.slice"
 # The share of processors that all servers together get when the rest of the machine (which has 100) wants them too.
 WEIGHT = 50
+LIMITED = (("servers", "memory"), ("servers", "cpu"), ("servers", "tasks"))
+LAB = "server-environment"
 _RESERVE = 512 << 20, 4 << 30  # bytes that are kept for the machine itself, at least and at most
 _STEP = 64 << 20  # bytes; what a machine says it has differs by a little from boot to boot
 
@@ -132,6 +135,7 @@ def warden_settings(config: Config, facts: Facts, layout: Layout, envs: Mapping[
         "memory": config.servers.memory,
         "cpu": config.servers.cpu,
         "tasks": config.servers.tasks,
+        "configured": configured(config, envs),
         "limits": {"groups": own_limits(config.limits.groups), "people": own_limits(config.limits.people)},
         "total": {"memory": total_memory(config, facts), "weight": WEIGHT},
         "log_dir": None if by_systemd else str(layout.logs),
@@ -140,6 +144,22 @@ def warden_settings(config: Config, facts: Facts, layout: Layout, envs: Mapping[
         "nurseries": nurseries(config, envs),
         "private": str(layout.private) if facts.system and config.servers.private_tmp else None,
     }
+
+
+def configured(config: Config, envs: Mapping[str, Environment]) -> dict[str, Any]:
+    """The settings that a server keeps until it is restarted, in the form of the file; its limits are not here: they
+    depend on the person (`own_limits`).
+
+    `LAB` is the generation of the server environment, which a newer manylab changes too.
+    """
+    data = config.as_data()
+    traits = {name: value for name, value in data["jupyterhub"].items() if walk.of_spawner(name)}
+    found: dict[str, Any] = {LAB: envs[environments.SERVER].digest, "jupyterhub": traits}
+    for setting in walk.settings():
+        if setting.counts in ("server", "address") and len(setting.path) == 2 and setting.path not in LIMITED:
+            table, name = setting.path
+            found.setdefault(table, {})[name] = data[table][name]
+    return found
 
 
 def nurseries(config: Config, envs: Mapping[str, Environment]) -> list[dict[str, Any]]:

@@ -105,6 +105,14 @@ def find_person(name: str) -> Person | None:
     return Person(found.pw_name, found.pw_uid, found.pw_gid, Path(found.pw_dir), found.pw_shell)
 
 
+def name_of(uid: int) -> str:
+    """The account's name; its number where it has none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
 def members(group: str) -> list[str]:
     """Names of all who are in the group, sorted: by its member list and by primary group.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import socket
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,22 @@ def answers(path: Path) -> bool:
 def running(path: Path) -> list[dict[str, Any]]:
     """All running servers ({user, server, pid, since, socket}), [] while the warden does not run."""
     return list(ask_sync(path, {"do": "list"}, PATIENCE).get("servers", [])) if answers(path) else []
+
+
+def started_with(registry: Path, socket_path: Path) -> list[tuple[str, str, dict[str, Any]]]:
+    """Person, server and what the site was set to when it was started, for each running server.
+
+    Read from the warden's registry; servers of an earlier manylab, which did not write it down, are left out.
+    """
+    pids = {(one["user"], one["server"]): one["pid"] for one in running(socket_path)}
+    found = []
+    for file in sorted(registry.glob("*.json")):
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            entry = json.loads(file.read_text(encoding="utf-8"))
+            key = (entry["user"], entry["server"])
+            if pids.get(key) == entry["pid"] and entry.get("configured"):
+                found.append((*key, entry["configured"]))
+    return found
 
 
 def stop(path: Path, person: str, server: str) -> None:

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Final
 
 from manylab.base.hierarchies import Hierarchy
+from manylab.base.limits import Limits
 from manylab.warden import hierarchies
 
 NAME: Final = "manylab"  # the folder below which every server has its own
@@ -21,15 +22,6 @@ _CONTROLLERS: Final = {"memory": "memory", "cpu": "cpu", "pids": "tasks"}  # the
 _PROBE: Final = 0.01, 100  # cores and tasks: a container may have little itself, and a child cannot be given more
 _ONE_AT_A_TIME: Final = threading.Lock()
 _PERIOD: Final = 100_000  # microseconds; the kernel's own default
-
-
-@dataclass(frozen=True)
-class Limits:
-    """memory: bytes. cpu: cores. tasks: processes and threads. None: no limit."""
-
-    memory: int | None = None
-    cpu: float | None = None
-    tasks: int | None = None
 
 
 @dataclass(frozen=True)

@@ -23,12 +23,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from manylab.base.limits import Limits
 from manylab.warden import cgroup_files, hierarchies, processes, systemd
-from manylab.warden.cgroup_files import Limits
 from manylab.warm import identity
 
 __all__ = [
-    "Cage", "Limits", "detect", "find", "join", "kill", "limited", "members", "put", "remove", "set_total",
+    "Cage", "detect", "find", "join", "kill", "limited", "members", "put", "remove", "set_total",
 ]  # fmt: skip
 
 log = logging.getLogger("manylab.warden")

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from manylab.base.limits import Limits
 from manylab.warden import cgroups, folders
-from manylab.warden.cgroups import Limits
 from manylab.warden.settings import Settings
 
 log = logging.getLogger("manylab.warden")

@@ -6,9 +6,10 @@ import fcntl
 import json
 import logging
 import os
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from manylab.base import names
 from manylab.base.errors import AlreadyRunning, BadName
@@ -25,6 +26,8 @@ class Entry:
 
     kind, paths: its control group, as in cgroups.Cage. kernels: pid and starttime of those that a nursery made.
     groups: those of its PAM session, beside the account's.
+    configured: settings that the site had when it started, and its limits; `manylab plan` compares them, they decide
+    nothing.
     """
 
     user: str
@@ -42,6 +45,7 @@ class Entry:
     paths: tuple[str, ...] = ()
     kernels: tuple[tuple[int, int], ...] = ()
     groups: tuple[int, ...] = ()
+    configured: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         names.account(self.user)
@@ -54,6 +58,8 @@ class Entry:
             raise ValueError("not text")
         if self.audit is not None and not isinstance(self.audit, int):
             raise ValueError("not an audit session")
+        if not isinstance(self.configured, dict):
+            raise ValueError("not an object")
         # As they come from JSON: lists.
         object.__setattr__(self, "paths", tuple(self.paths))
         object.__setattr__(self, "kernels", tuple((int(pid), int(start)) for pid, start in self.kernels))

@@ -42,7 +42,7 @@ class Settings:
     """One site, as the warden sees it. Memory in bytes, cpu in cores, tasks in processes and threads.
 
     entry: the function that is a server, for a warm start; command: the program, for a cold one. private: the folder
-    of everybody's own /tmp, None where people share one.
+    of everybody's own /tmp, None where people share one. configured: see `registry.Entry`.
     """
 
     hub_uid: int
@@ -71,11 +71,12 @@ class Settings:
     private: Path | None = None
     limits: Mapping[str, Mapping[str, Said]] = field(default_factory=dict)
     total: Mapping[str, int | None] = field(default_factory=dict)
+    configured: Mapping[str, Any] = field(default_factory=dict)
 
 
 _OPTIONAL = {
     *("scopes", "slice", "memory", "cpu", "tasks", "log_dir", "entry", "nursery_uid", "nursery_run", "nurseries"),
-    *("private", "limits", "total"),
+    *("private", "limits", "total", "configured"),
 }
 _KEYS = {f.name for f in fields(Settings)}
 
@@ -153,7 +154,14 @@ def parse(data: object) -> Settings:
         private=_path_or_none(given, "private"),
         limits=parse_limits(given.get("limits")),
         total=_total(given.get("total")),
+        configured=_object(given.get("configured") or {}),
     )
+
+
+def _object(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ConfigError("configured is not an object")
+    return value
 
 
 def _path_or_none(given: Mapping[str, Any], key: str) -> Path | None:

@@ -8,13 +8,13 @@ import secrets
 import socket
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from manylab.base import names
+from manylab.base.limits import LIMITS, Limits
 from manylab.warden.accounts import Person
-from manylab.warden.cgroup_files import Limits
 from manylab.warden.messages import Reason, Refusal, Start
 from manylab.warden.nursery import Nursery
 from manylab.warden.processes import MARKER
@@ -41,13 +41,16 @@ class NoServer(Exception):
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything about one start. order: for the child only, with the token in it. scope: its name under systemd."""
+    """Everything about one start. order: for the child only, with the token in it. scope: its name under
+    systemd. configured: for the registry.
+    """
 
     order: Mapping[str, Any]
     socket: Path
     scope: str
     marker: str
     limits: Limits
+    configured: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -114,7 +117,8 @@ def plan(
         "no_new_privileges": traits.no_new_privileges,
     }
     scope = f"manylab-server-{names.folder(person.name)}-{name}-{marker[:8]}.scope"
-    return Plan(order, runtime / "server.sock", scope, marker, limits)
+    configured = {**settings.configured, LIMITS: asdict(limits)}
+    return Plan(order, runtime / "server.sock", scope, marker, limits, configured)
 
 
 def _said_by_hub(env: Mapping[str, str], of_session: Mapping[str, str]) -> dict[str, str]:

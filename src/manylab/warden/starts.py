@@ -13,9 +13,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from typing import Final
 
-from manylab.warden import accounts, cgroups, folders, journal, limits, processes, spawn
+from manylab.base.limits import Limits, resolve
+from manylab.warden import accounts, cgroups, folders, journal, processes, spawn
 from manylab.warden.accounts import Person
-from manylab.warden.cgroups import Limits
 from manylab.warden.machine import Machine
 from manylab.warden.messages import Refusal, Start
 from manylab.warden.nurseries import SERVERS, Nurseries
@@ -179,6 +179,7 @@ class Starts:
             scope=None,
             marker=plan.marker,
             groups=session.traits.groups,
+            configured=plan.configured,
         )
         cage = cgroups.Cage("none")
         descriptor = None
@@ -257,4 +258,4 @@ def _start_failed(sentence: str) -> Refusal:
 def _allowed(person: Person, settings: Settings) -> Limits:
     usual = Limits(settings.memory, settings.cpu, settings.tasks)
     groups = accounts.among(person, settings.limits.get("groups", {}))
-    return limits.resolve(settings.limits, usual, person.name, groups)
+    return resolve(settings.limits, usual, person.name, groups)

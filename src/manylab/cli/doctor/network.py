@@ -18,6 +18,7 @@ from manylab.cli.doctor.table import Finding, check, fine, problem, warning
 from manylab.model.hub import local_url
 from manylab.system import ports
 from manylab.system.http import status_of
+from manylab.system.hub_client import UnixConnection
 from manylab.system.ports import Listener
 
 _PATIENCE = 5.0  # seconds
@@ -94,22 +95,9 @@ def hub_silent(scene: Scene) -> Iterator[Finding]:
         yield problem(f"{url} does not answer" if status == 0 else f"{url} answers with status {status}")
 
 
-class _Unix(http.client.HTTPConnection):
-    """HTTP over a unix socket."""
-
-    def __init__(self, path: Path, timeout: float) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
-
-
 def routes(api: Path, token: str) -> dict[str, Any]:
     """What the proxy sends where, by path. Raises OSError."""
-    connection = _Unix(api, _PATIENCE)
+    connection = UnixConnection(api, _PATIENCE)
     try:
         connection.request("GET", "/api/routes", headers={"Authorization": f"token {token}"})
         answer = connection.getresponse()
@@ -128,23 +116,16 @@ def settled(scene: Scene, servers: Iterable[Mapping[str, Any]]) -> list[Mapping[
     return [one for one in servers if float(one["since"]) < latest]
 
 
-def missing_routes(
-    have: Iterable[str], base_url: str, servers: Iterable[Mapping[str, Any]], *, subdomains: bool = False
-) -> list[str]:
+def missing_routes(have: Iterable[str], servers: Iterable[Mapping[str, Any]]) -> list[str]:
     """Paths that should have a route and have none: the hub's, and each running server's. Pure.
 
-    subdomains: a route begins with a host, and the hub's one is for all hosts.
+    What comes before that of a server is not looked at: a host, with subdomains, and the base_url it was started with.
     """
     # Escaped or not, it is the same name: the proxy and the hub each have their own way.
-    paths = [unquote(path).strip("/") for path in have]
-    known = {"/" + (path.partition("/")[2] if subdomains else path) for path in paths}
-    base = base_url.strip("/")
-    root = f"/{base}" if base else ""
-    wanted = [
-        "/" if subdomains else root or "/",
-        *(f"{root}/user/{one['user']}" + (f"/{one['server']}" if one["server"] else "") for one in servers),
-    ]
-    return [path for path in wanted if path not in known]
+    known = ["/" + unquote(path).strip("/") for path in have]
+    wanted = [f"/user/{one['user']}" + (f"/{one['server']}" if one["server"] else "") for one in servers]
+    left = [path for path in wanted if not any(route.endswith(path) for route in known)]
+    return left if "/" in known else ["/", *left]
 
 
 @check(
@@ -161,8 +142,7 @@ def proxy_routes(scene: Scene) -> Iterator[Finding]:
     except (OSError, ValueError, http.client.HTTPException) as error:
         yield problem(f"the proxy's API does not answer: {error}")
         return
-    site = scene.config.http
-    left = missing_routes(found, str(site.base_url), settled(scene, servers), subdomains=site.subdomains)
+    left = missing_routes(found, settled(scene, servers))
     if not found:
         yield problem("the proxy has no routes at all")
     elif left:

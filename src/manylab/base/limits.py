@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, Final
 
-from manylab.warden.cgroup_files import Limits
+# The name of a server's limits beside the settings that it was started with, in the warden's registry.
+LIMITS: Final = "limits"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """memory: bytes. cpu: cores. tasks: processes and threads. None: no limit."""
+
+    memory: int | None = None
+    cpu: float | None = None
+    tasks: int | None = None
+
 
 # What is said for one group or person: an absent key says nothing, None says "no limit".
 Said = Mapping[str, Any]
