@@ -136,6 +136,7 @@ def test_limits_and_variables_that_running_servers_keep_are_named_until_they_are
         assert ask(site, "restart", "--servers", "carol")["restarted"] == ["carol"]
         assert kept(ask(site, "plan")).keys() == {"bob"}
         carol.kernel = ""
+        carol.open_lab()
         assert carol.run("import os; print(os.environ.get('GREETING'))") == "hello\n"
         assert ask(site, "apply", "--restart-servers")["restarted"] == ["bob"]
         assert ask(site, "plan")["servers"] == []
