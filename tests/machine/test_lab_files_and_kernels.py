@@ -21,7 +21,7 @@ WHEEL = "/srv/wheels/echo_kernel-1.0-py3-none-any.whl"
 SPEC = {"argv": ["python", "-m", "echo_kernel", "{connection_file}"], "display_name": "Echo", "language": "echo"}
 CONFIG = f"""
 [envs.default]
-packages = ["ipykernel", "pip"]
+packages = ["ipykernel"]
 [envs.course]
 packages = ["ipykernel", "echo-kernel @ file://{WHEEL}"]
 groups = ["students"]
@@ -43,6 +43,7 @@ def site(request, tmp_path_factory) -> Iterator[Site]:
     with Site(suite, init, config=CONFIG, machine=in_memory(suite, init, small=True)) as one:
         one.machine.write(WHEEL, path.read_bytes())
         one.machine.run(["groupadd", "students"])
+        one.machine.run("mkdir /srv/scratch && mount -t tmpfs -o mode=1777 tmpfs /srv/scratch")
         one.install()
         yield one
 
@@ -89,7 +90,7 @@ def test_a_kernel_that_speaks_tcp_only_works_and_ipykernel_keeps_its_unix_socket
     # The key of each is for its owner.
     folder = "/run/manylab/servers/bob/_/jupyter"
     modes = site.machine.run(f"stat -c %a {folder} {folder}/kernel-*.json").stdout.split()
-    assert modes[0] == "700" and set(modes[1:]) == {"600"}
+    assert modes[0] == "1700" and set(modes[1:]) == {"600"}
 
 
 def test_python_of_a_spec_is_that_of_the_persons_terminal(site, bob):
@@ -97,8 +98,9 @@ def test_python_of_a_spec_is_that_of_the_persons_terminal(site, bob):
     give(site, "bare", ["python", "/home/bob/kernel.py", "{connection_file}"])
     assert "/opt/manylab/envs/default/" in answer_of(bob, "bare")["python"]
     # As miniconda does: what comes first in a terminal comes first here.
-    script = "mkdir -p mine && ln -sfn $(command -v python3) mine/python3 && ln -sfn python3 mine/python"
-    site.machine.run(["bash", "-lc", script], user="bob", cwd="/home/bob")
+    site.machine.run("mkdir mine && ln -s python mine/python3", user="bob", cwd="/home/bob")
+    wrapper = '#!/bin/sh\nexec /opt/manylab/envs/default/current/bin/python "$@"\n'
+    site.machine.write("/home/bob/mine/python", wrapper, mode=0o755, owner="bob")
     before = site.machine.read("/home/bob/.bashrc")
     site.machine.write("/home/bob/.bashrc", before + '\necho hello\nPATH="$HOME/mine:$PATH"\n', owner="bob")
     assert bob.terminal("command -v python").splitlines()[-1] == "/home/bob/mine/python"
@@ -106,6 +108,18 @@ def test_python_of_a_spec_is_that_of_the_persons_terminal(site, bob):
     for kernel in ("bare", "named"):
         assert answer_of(bob, kernel)["path"].split(":")[0] == "/home/bob/mine"
     site.machine.write("/home/bob/.bashrc", before, owner="bob")
+
+
+def test_a_message_of_many_megabytes_gets_to_a_kernel(site, bob):
+    site.machine.write("/home/bob/kernel.py", TCP_KERNEL.read_text(), owner="bob")
+    give(site, "large", ["python", "/home/bob/kernel.py", "{connection_file}"])
+    bob.start_kernel("large")
+    for size in (12_000_000, 60_000_000):
+        assert json.loads(bob.run("x" * size))["size"] == size
+
+
+def test_what_people_cannot_change_is_locked(bob):
+    assert bob.server("GET", "lab/api/plugins").json()["allLocked"]
 
 
 def test_a_program_that_is_not_there_is_said(bob, site):
@@ -173,7 +187,6 @@ def test_two_files_of_one_name_are_both_kept(site, bob):
 
 
 def test_what_is_on_another_file_system_is_kept_too(site, bob):
-    site.machine.run("mkdir -p /srv/scratch && mount -t tmpfs -o mode=1777 tmpfs /srv/scratch")
     site.machine.run("mkdir -p /srv/scratch/a/b && echo 1 > /srv/scratch/a/b/f", user="bob")
     site.machine.run("ln -sfn /srv/scratch scratch", user="bob", cwd="/home/bob")
     assert bob.server("DELETE", "api/contents/scratch/a").status_code == 204

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,18 @@ def test_a_listing_is_what_jupyter_server_says(home, hidden):
     options = {"root_dir": str(home), "allow_hidden": hidden}
     for path in ("", "sub", "folder-link"):
         assert listed(Contents(**options), path) == listed(AsyncLargeFileManager(**options), path)
+
+
+def test_a_listing_takes_no_longer_than_jupyter_servers(home):
+    for number in range(1000):
+        (home / f"{number}.txt").write_text("")
+
+    def seconds(kind: type[AsyncLargeFileManager]) -> float:
+        began = time.perf_counter()
+        assert len(listed(kind(root_dir=str(home)), "")) == 1000
+        return time.perf_counter() - began
+
+    assert min(seconds(Contents) for _ in range(3)) < min(seconds(AsyncLargeFileManager) for _ in range(3))
 
 
 def test_a_folder_that_is_not_there_or_hidden_is_not_listed(home):

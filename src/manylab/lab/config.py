@@ -96,6 +96,8 @@ def settings(environ: Mapping[str, str], *, home: Path, prefix: Path) -> dict[st
             ],
             # Shows what is installed and installs nothing: the server environment is not writable for people.
             "extension_manager": "readonly",
+            # Belongs to it: the Plugin Manager would switch parts of the Lab on and off there, and fail.
+            "lock_all_plugins": True,
             # No requests to jupyter.org from everybody's server, and no pop-up about news. What is newer here is told.
             "news_url": None,
             "check_for_updates_class": "manylab.lab.newer.NewerServer",

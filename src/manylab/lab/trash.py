@@ -167,6 +167,8 @@ class Trash:
     def _forget(self, item: Item) -> bool:
         try:
             remove(self.files / item.name)
+        except FileNotFoundError:
+            pass  # another server of this person was quicker
         except OSError:
             return False
         (self.info / (item.name + _SUFFIX)).unlink(missing_ok=True)
