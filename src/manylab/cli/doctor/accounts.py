@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import grp
 import pwd
 import shlex
 import time
@@ -79,9 +78,9 @@ def _members(scene: Scene, *states: str) -> Iterator[tuple[str, str]]:
 def group_missing(scene: Scene) -> Iterator[Finding]:
     scene.need_system()
     scene.need_site()
-    try:
-        grp.getgrnam(scene.group)
-    except KeyError:
+    if scene.silent:
+        yield problem(scene.silent, f"see why nothing answers: getent group {shlex.quote(scene.group)}")
+    elif not scene.has_group:
         yield problem(f"there is no group {scene.group!r}")
 
 

@@ -71,25 +71,42 @@ class Scene:
         return str(self.config.people.group)
 
     @cached_property
-    def _asked(self) -> tuple[list[str], tuple[Person, ...]] | str:
-        """Names in the group, and who of them has an account; or why that is not known. The directory may hang."""
+    def _asked(self) -> tuple[list[str] | None, tuple[Person, ...]] | str:
+        """Names in the group (None without one), and who of them has an account; or what is said of a directory of
+        accounts that does not answer.
+        """
         group = self.group if self.layout.system else None
         try:
             found, people = asking.ask(lambda: _members(group))
         except asking.NoAnswer as silent:
             return f"the directory of accounts {silent.message}"
-        if found is None:
-            return "the site's group does not exist (see group-missing)"
         return found, tuple(Person(name, uid, gid, Path(home), shell) for name, uid, gid, home, shell in people)
+
+    @property
+    def silent(self) -> str:
+        """What is said of a directory of accounts that does not answer; "" when it does."""
+        return self._asked if isinstance(self._asked, str) else ""
+
+    @property
+    def has_group(self) -> bool:
+        """Whether the site's group exists, as far as the directory answers."""
+        return not isinstance(self._asked, str) and self._asked[0] is not None
+
+    def _known(self) -> tuple[list[str], tuple[Person, ...]]:
+        """Raises Skip where nothing is known of the group's members."""
+        if isinstance(self._asked, str):
+            raise Skip(self._asked)
+        names, people = self._asked
+        if names is None:
+            raise Skip("the site's group does not exist (see group-missing)")
+        return names, people
 
     @property
     def members(self) -> tuple[Person, ...]:
         """All who may sign in; on a personal site that is its owner. Raises Skip without a group."""
         if self.layout.system:
             self.need_site()
-        if isinstance(self._asked, str):
-            raise Skip(self._asked)
-        return self._asked[1]
+        return self._known()[1]
 
     @cached_property
     def homes(self) -> dict[str, Home | str]:
@@ -120,9 +137,7 @@ class Scene:
         if not self.layout.system:
             raise Skip("a personal site serves its owner alone")
         self.need_site()
-        if isinstance(self._asked, str):
-            raise Skip(self._asked)
-        return self._asked[0]
+        return self._known()[0]
 
     @cached_property
     def installed(self) -> dict[str, str]:

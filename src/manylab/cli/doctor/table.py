@@ -16,8 +16,8 @@ Level = Literal["ok", "skipped", "warning", "problem"]
 LEVELS: tuple[Level, ...] = ("ok", "skipped", "warning", "problem")
 _REPORT = "report this, with what `manylab doctor --json` prints"
 # Seconds for a check; the slowest reads logs, or works out what `apply` would change, on a slow disk.
-_LONGEST = 60.0
-_ONE_HUNG = 15.0
+_LONGEST = 40.0
+_ONE_HUNG = 10.0
 
 
 @dataclass(frozen=True)
