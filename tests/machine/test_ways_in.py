@@ -238,6 +238,20 @@ git -c user.name=t -c user.email=t@t commit -qm one
 git clone -q --bare . /srv/course.git; git clone -q --bare . '/srv/课程 one'; git clone -q --bare . /srv/shut
 chown -R eve: '/srv/课程 one'; chmod 700 /srv/shut; mkdir /data /srv/trust; ln -s /srv /data/link
 git config -f /srv/trust/.gitconfig safe.directory '*'
+cat > /srv/program <<'END'
+#!/bin/sh
+id -un >> /srv/ran
+[ "$1" != git ] || exec "$@"
+END
+chmod 755 /srv/program; install -m 666 /dev/null /srv/ran
+for repo in /srv/course/.git /srv/course.git '/srv/课程 one'; do
+    for key in uploadpack.packObjectsHook core.fsmonitor core.sshCommand core.pager core.alternateRefsCommand; do
+        git -c safe.directory='*' config -f "$repo/config" $key /srv/program
+    done
+    for hook in pre-receive update post-checkout post-merge reference-transaction; do
+        cp /srv/program "$repo/hooks/$hook"
+    done
+done
 """
 
 
@@ -274,6 +288,7 @@ def test_a_link_fetches_a_course_of_another_account_of_the_machine(place, repo):
     again = pull(place, repo, "course")
     assert '"finished"' in again, again
     assert place.machine.read("/home/bob/course/b.txt") == "2\n"
+    assert "bob" not in place.machine.read("/srv/ran"), "a program that the repository names has run"
     # git itself asks its question as ever, for everything that was not agreed to.
     assert "dubious" in place.bob.terminal("git ls-remote /srv/course 2>&1")
 

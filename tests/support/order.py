@@ -39,6 +39,7 @@ ORDER = (
     "machine/test_apply_rollback",
     "machine/test_facts_of_the_machine",
     "machine/test_kernel_conformance",
+    "machine/test_ways_in",
     "machine/test_limits",
     "machine/test_pam_session",
     "machine/test_recipe_people",
