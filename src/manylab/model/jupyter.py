@@ -49,7 +49,7 @@ def resources(config: Config, built: Sequence[Environment], layout: Layout) -> I
     yield Directory(layout.jupyter_config / "labconfig", 0o755)
     text = json.dumps(overrides, indent=1, sort_keys=True) + "\n"
     yield File(layout.jupyter_config / "labconfig/default_setting_overrides.json", text)
-    usual = site_variables(config)
+    usual = theirs(config, layout)
     for environment in user_environments(built):
         spec, logo = environments.kernel_spec(environment, config.envs[environment.name], layout, usual)
         yield Directory(spec.path.parent, 0o755)
@@ -97,6 +97,13 @@ def site_variables(config: Config) -> dict[str, str]:
     return {str(name): str(value) for name, value in config.servers.environment.items()}
 
 
+def theirs(config: Config, layout: Layout) -> dict[str, str]:
+    """Variables of kernels, terminals and `env shell`."""
+    # On root's sites Jupyter finds the kernels by itself (`services.machine_files`).
+    path = {} if layout.system else {"JUPYTER_PATH": str(layout.jupyter_data)}
+    return {**path, **site_variables(config)}
+
+
 def variables(config: Config, layout: Layout) -> dict[str, str]:
     """Environment variables of every server, the same for everybody; nothing here is secret."""
     # People's settings of the Lab stay where Jupyter keeps them; its configuration does not: what somebody left there
@@ -109,7 +116,5 @@ def variables(config: Config, layout: Layout) -> dict[str, str]:
         "MANYLAB_TRASH": "" if config.servers.trash is None else str(config.servers.trash),
         "MANYLAB_LANGUAGE": str(config.site.language),
     }
-    # MANYLAB_...: the server's own, which nothing that it starts gets (lab.own). On root's sites Jupyter finds the
-    # kernels by itself (`services.machine_files`).
-    usual = {} if layout.system else {"JUPYTER_PATH": str(layout.jupyter_data)}
-    return {**usual, **site_variables(config), **own}
+    # MANYLAB_...: the server's own, which nothing that it starts gets (lab.own).
+    return {**theirs(config, layout), **own}
