@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from tornado.web import HTTPError
 from traitlets import Float, Unicode
 
 from manylab.base import names
 from manylab.base.errors import BadName, WardenUnavailable
-from manylab.hub import sentences
 from manylab.hub.membership_mixin import MembersOnly
 from manylab.system import warden_client
 
@@ -45,11 +43,3 @@ class WardenAuthenticator(MembersOnly):
         reason = str(answer.get("reason", "error"))
         self.log.warning("Refused to sign in %s: %s", user, reason)
         raise self._refusal(reason, language)
-
-    @staticmethod
-    def _refusal(reason: str, language: str) -> HTTPError:
-        status, sentence = sentences.login_refusal(reason, language)
-        # tornado formats log_message with %: the sentence is passed as an argument.
-        error = HTTPError(status, "%s", sentence)
-        error.jupyterhub_message = sentence  # what JupyterHub shows on the page
-        return error

@@ -58,16 +58,24 @@ class MembersOnly(Authenticator):  # type: ignore[misc]
     async def get_authenticated_user(self, handler: Any, data: Any) -> Any:
         model = await super().get_authenticated_user(handler, data)
         if model is None:
+            # JupyterHub's own sentence for a form is English; other ways of signing in say it themselves.
+            if isinstance(data, dict) and "password" in data:
+                raise self._refusal("wrong", self.reader(handler))
             return None
         standing = await self.members.standing(model["name"])
         if standing is not Standing.MEMBER:
             self.log.warning("Refused to sign in %s: %s of %s", model["name"], standing.value, self.site_group)
             reason = "unavailable" if standing is Standing.UNKNOWN else "not-member"
-            status, sentence = sentences.login_refusal(reason, self.reader(handler))
-            error = HTTPError(status, sentence)
-            error.jupyterhub_message = sentence  # what JupyterHub shows on the page
-            raise error
+            raise self._refusal(reason, self.reader(handler))
         return model
+
+    @staticmethod
+    def _refusal(reason: str, language: str) -> HTTPError:
+        status, sentence = sentences.login_refusal(reason, language)
+        # tornado formats log_message with %: the sentence is passed as an argument.
+        error = HTTPError(status, "%s", sentence)
+        error.jupyterhub_message = sentence  # what JupyterHub shows on the page
+        return error
 
     async def refresh_user(self, user: Any, handler: Any = None) -> Any:
         standing = await self.members.standing(user.name)

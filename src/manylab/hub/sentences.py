@@ -12,7 +12,7 @@ from typing import Any
 
 from manylab.base import languages
 
-_WRONG = ("The user name or password is wrong, or the account is locked.", "用户名或密码错误,或账户已被锁定。")
+_WRONG = ("The user name or password is wrong, or the account is locked.", "用户名或密码错误，或账户已被锁定。")
 
 _SENTENCES: dict[str, tuple[str, str]] = {
     "wrong": _WRONG,
@@ -21,64 +21,64 @@ _SENTENCES: dict[str, tuple[str, str]] = {
     "system-account": _WRONG,
     "not-member": (
         "Your account may not use this site. Ask whoever runs it to add you to its group.",
-        "您的账户尚未获准使用本站点,请联系管理员将您加入用户组。",
+        "您的账户尚未获准使用本站点，请联系管理员将您加入用户组。",
     ),
-    "expired": ("Your account has expired. Ask whoever runs this machine.", "您的账户已过期,请联系管理员。"),
+    "expired": ("Your account has expired. Ask whoever runs this machine.", "您的账户已过期，请联系管理员。"),
     "password-expired": (
         "Your password has expired. Change it on the machine itself (with the passwd command), then sign in again.",
-        "您的密码已过期,请先在服务器上用 passwd 命令修改密码,然后重新登录。",
+        "您的密码已过期，请先在服务器上用 passwd 命令修改密码，然后重新登录。",
     ),
     "busy": (
         "Too many people are signing in right now, or there were too many tries. Wait a little and try again.",
-        "当前登录人数过多或尝试次数过多,请稍后再试。",
+        "当前登录人数过多或尝试次数过多，请稍后再试。",
     ),
     "unavailable": (
         "Signing in does not work at the moment. Try again in a minute; if it stays so, tell whoever runs this site.",
-        "暂时无法登录,请一分钟后再试;如仍不行,请联系管理员。",
+        "暂时无法登录，请一分钟后再试；如仍不行，请联系管理员。",
     ),
     "no-home": (
         "Your home folder does not exist. Ask an administrator to type: sudo mkhomedir_helper YOUR-USER-NAME (or, for "
         "everybody's first sign-in: sudo pam-auth-update --enable mkhomedir).",
-        "您的主目录不存在。请管理员运行:sudo mkhomedir_helper 您的用户名(如需在首次登录时自动创建,请运行:"
-        "sudo pam-auth-update --enable mkhomedir)。",
+        "您的主目录不存在。请管理员运行：sudo mkhomedir_helper 您的用户名（如需在首次登录时自动创建，请运行："
+        "sudo pam-auth-update --enable mkhomedir）。",
     ),
     "home-closed": (
         "Your home folder cannot be entered. Ask an administrator to look at its owner and mode (ls -ld).",
-        "无法进入您的主目录,请管理员检查该目录的所有者和权限(ls -ld)。",
+        "无法进入您的主目录，请管理员检查该目录的所有者和权限（ls -ld）。",
     ),
     "home-silent": (
         "Your home folder does not answer: the file server or disk that it is on may be down. Try again later; if it "
         "stays so, tell an administrator.",
-        "您的主目录没有响应,其所在的文件服务器或磁盘可能出现故障。请稍后重试;如仍不行,请联系管理员。",
+        "您的主目录没有响应，其所在的文件服务器或磁盘可能出现故障。请稍后重试；如仍不行，请联系管理员。",
     ),
     "no-session": (
         "This machine opens no session for your account (PAM). Try again; if it stays so, ask an administrator to look "
         "at `manylab logs warden` and at the session lines of /etc/pam.d/manylab.",
-        "系统未能为您的账户打开会话(PAM)。请重试;如仍不行,请管理员运行 manylab logs warden 查看日志,并检查 "
+        "系统未能为您的账户打开会话（PAM）。请重试；如仍不行，请管理员运行 manylab logs warden 查看日志，并检查 "
         "/etc/pam.d/manylab 中的 session 设置。",
     ),
     "session-silent": (
         "A session module of this machine (PAM) does not answer, so your server cannot start. Try again; if it stays "
         "so, ask an administrator to look at `manylab logs warden` and at the session lines of /etc/pam.d/manylab.",
-        "系统的会话模块(PAM)没有响应,您的服务器无法启动。请重试;如仍不行,请管理员运行 manylab logs warden "
-        "查看日志,并检查 /etc/pam.d/manylab 中的 session 设置。",
+        "系统的会话模块（PAM）没有响应，您的服务器无法启动。请重试；如仍不行，请管理员运行 manylab logs warden "
+        "查看日志，并检查 /etc/pam.d/manylab 中的 session 设置。",
     ),
     "disk-full": (
         "The disk (or your share of it) is full, so your server cannot start. Delete files over SSH, or ask for help.",
-        "磁盘空间(或您的配额)已满,服务器无法启动。请通过 SSH 删除一些文件,或联系管理员。",
+        "磁盘空间（或您的配额）已满，服务器无法启动。请通过 SSH 删除一些文件，或联系管理员。",
     ),
     "machine-full": (
         "The disk of this machine is full, so this cannot be done now. Delete files if you can; if it stays so, tell "
         "whoever runs this site.",
-        "本机磁盘空间已满,暂时无法执行此操作。请尽量删除一些文件;如仍不行,请联系管理员。",
+        "本机磁盘空间已满，暂时无法执行此操作。请尽量删除一些文件；如仍不行，请联系管理员。",
     ),
     "start-failed": (
         "Your server could not be started. Try again; if it stays so, tell whoever runs this site.",
-        "您的服务器无法启动,请重试;如仍不行,请联系管理员。",
+        "您的服务器无法启动，请重试；如仍不行，请联系管理员。",
     ),
     "ended-early": (
         "Your server ended while it was starting. Try again; if it stays so, tell whoever runs this site.",
-        "您的服务器在启动过程中退出,请重试;如仍不行,请联系管理员。",
+        "您的服务器在启动过程中退出，请重试；如仍不行，请联系管理员。",
     ),
     "not-running": (
         "Your server is not running. Start it on the hub's page.",
@@ -86,7 +86,7 @@ _SENTENCES: dict[str, tuple[str, str]] = {
     ),
     "start-unavailable": (
         "Servers cannot be started at the moment. Try again in a minute.",
-        "暂时无法启动服务器,请一分钟后再试。",
+        "暂时无法启动服务器，请一分钟后再试。",
     ),
 }
 

@@ -221,6 +221,6 @@ class WardenSpawner(Spawner):  # type: ignore[misc]
         """What the page says while the server starts."""
         yield {"progress": 20, "message": "Starting your server. 正在启动您的服务器。"}
         await asyncio.sleep(5)
-        yield {"progress": 50, "message": "It takes a little longer than usual. 启动时间比平时稍长,请稍候。"}
+        yield {"progress": 50, "message": "It takes a little longer than usual. 启动时间比平时稍长，请稍候。"}
         await asyncio.sleep(20)
-        yield {"progress": 70, "message": "The machine is busy. Still starting. 服务器较忙,仍在启动中。"}
+        yield {"progress": 70, "message": "The machine is busy. Still starting. 服务器较忙，仍在启动中。"}
