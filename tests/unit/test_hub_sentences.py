@@ -76,3 +76,19 @@ def test_only_what_the_warden_accepts_is_sent():
     kept, dropped = environment.split({**env, **bad, "JUPYTERHUB_NONE": None})
     assert kept == env
     assert dropped == sorted(bad)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "english", "chinese"),
+    [(3600, "1 h", "1 小时"), (5400, "1 h 30 min", "1 小时 30 分钟"), (600, "10 min", "10 分钟"), (0, "0 s", "0 秒")],
+)
+def test_how_long_is_said_in_the_largest_units(seconds, english, chinese):
+    assert sentences.duration(seconds) == (english, chinese)
+
+
+@pytest.mark.parametrize("language", ["en", "zh-CN"])
+@pytest.mark.parametrize("why", ["idle", "admin", "something of a later version"])
+def test_who_was_stopped_reads_when_and_what_is_lost(why, language):
+    said = sentences.ended({"why": why, "when": 1_000_000_000}, 5400, language)
+    assert "2001-09-09" in said and ("{" not in said)
+    assert (("1 h 30 min" in said) or ("1 小时 30 分钟内" in said)) == (why == "idle")
