@@ -161,3 +161,28 @@ COUNTS = {
     "envs.default.title": "Physics",
     "envs.default.preload": "[]",
 }
+
+
+def test_what_was_set_is_said_first_and_machinery_is_a_number(site):
+    at(site, "")
+    site.manylab("config", "set", "http.base_url", "/wsl")
+    lines = site.manylab("plan").stdout.splitlines()
+    assert lines[0] == 'http.base_url: "/" -> "/wsl"'
+    assert any(re.match(r"Restarts .*hub.*; people's servers and kernels go on\.", line) for line in lines), lines
+    assert any(re.match(r"Changes \d+ files?.* \(--files lists them\)\.", line) for line in lines), lines
+    assert len(lines) < 10 and max(map(len, lines)) <= 120
+    every = site.manylab("plan", "--files").stdout
+    assert "~ file /var/lib/manylab/rendered/hub.json" in every and max(map(len, every.splitlines())) <= 130
+    found = ask(site, "plan")
+    assert found["settings"] == [{"key": "http.base_url", "before": "/", "after": "/wsl"}]
+    assert "hub" in found["restarts"] and found["changes"]
+
+    applied = site.manylab("apply")
+    site.base_url = "/wsl/"
+    assert 'http.base_url: "/" -> "/wsl"' in applied.stdout
+    said = [line for line in applied.stderr.splitlines() if line.startswith("manylab: ")]
+    assert said and all(re.match(r"manylab: (\[\d/6\] |every step is written to )", line) for line in said), said
+    assert "update file /var/lib/manylab/rendered/hub.json" in site.machine.read("/var/log/manylab/apply.log")
+    assert site.manylab("history").stdout.splitlines()[-1].endswith('http.base_url: "/" -> "/wsl"')
+    last = ask(site, "history")["generations"][-1]
+    assert last["settings"] == found["settings"] and last["current"]

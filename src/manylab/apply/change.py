@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import manylab
-from manylab.apply import garbage, generations, health
+from manylab.apply import difference, garbage, generations, health, phases
 from manylab.apply.converge import converge, leftovers, plan
+from manylab.apply.difference import Difference
 from manylab.apply.generations import Generation
 from manylab.apply.site import Site, keep_locks, look, of_generation, solve_missing
 from manylab.base.errors import ManylabError, Unhealthy
@@ -28,11 +29,12 @@ NURSERY_WITHIN = 150.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was done. generation: None when nothing had to be recorded."""
+    """What was done. generation: None when nothing had to be recorded. difference: what was set differently."""
 
     changes: tuple[Change, ...]
     generation: Generation | None
     site: Site
+    difference: Difference
 
 
 def machine_for(site: Site, say: Say) -> Machine:
@@ -49,6 +51,11 @@ def plan_changes(site: Site) -> list[Change]:
         for request in site.unsolved
     ]
     return changes + plan(site.resources, machine, _leftovers(site))
+
+
+def restarts(site: Site) -> tuple[str, ...]:
+    """Which of hub, proxy and warden `apply` would restart: none, where nothing runs."""
+    return difference.restarts(site) if health.should_serve(site, machine_for(site, lambda line: None)) else ()
 
 
 def _leftovers(site: Site) -> list[str]:
@@ -72,10 +79,11 @@ def apply_site(
     restores, restored: see `Generation`.
     Raises what the failed step raises; what was in use before is still in use then, or is put back.
     """
-    solved = solve_missing(site, say)
-    if solved:
-        site = _look_again(site, solved)
+    if site.unsolved:
+        say(phases.solving([request.name for request in site.unsolved]))
+        site = _look_again(site, solve_missing(site, say))
     before = generations.current(site.layout)
+    found = difference.from_generation(site, before)
     wanted = [item.path for item in site.resources if isinstance(item, Environment)]
     environments.sweep(site.layout.envs, wanted)
     machine = machine_for(site, say)
@@ -88,6 +96,7 @@ def apply_site(
         if start:
             health.settle(site, machine, changes, ran_before)
             if changes and health.should_serve(site, machine):
+                say(phases.ANSWERS)
                 health.wait(site, HEALTHY_WITHIN)
                 if were_warm and any(change.key == f"environment {SERVER}" for change in changes):
                     health.wait_for_nursery(site, NURSERY_WITHIN)
@@ -109,7 +118,7 @@ def apply_site(
             digest=site.digest,
             version=manylab.__version__,
             source_digest=site.facts.source_digest,
-            summary=summary or _summary(changes),
+            summary=summary or (found.summary if before is not None else "first apply"),
             config_text=site.config_text,
             locks=site.locks,
             resources=site.resources,
@@ -118,7 +127,7 @@ def apply_site(
         )
     if any(change.key.startswith("environment ") for change in changes):
         garbage.collect_quietly(site, say)
-    return Outcome(tuple(changes), recorded, site)
+    return Outcome(tuple(changes), recorded, site, found)
 
 
 def _look_again(site: Site, solved: Mapping[str, str]) -> Site:
@@ -153,12 +162,3 @@ def rollback(layout: Layout, number: int | None, say: Say) -> Outcome:
     write_file(layout.config_file, wanted.config_text, 0o600)
     keep_locks(site)
     return apply_site(site, say, summary=f"rollback to {wanted.number}: {wanted.summary}", restores=wanted.number)
-
-
-def _summary(changes: list[Change]) -> str:
-    """One line for `history`."""
-    if not changes:
-        return "no change on the machine"
-    minor = ("directory ", "link ", "group ", "account ")
-    names = [change.key for change in changes if not change.key.startswith(minor)] or [changes[0].key]
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")

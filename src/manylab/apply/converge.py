@@ -6,10 +6,11 @@ One resource at a time, so that nothing is decided on stale sight; environments 
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from manylab.apply import made
+from manylab.apply import made, phases
 from manylab.base.errors import CommandFailed, NotConverged, Unhealthy
 from manylab.model.resources import Account, Environment, File, Group, Link, Resource, Service
 from manylab.plan.diff import Change, diff
@@ -31,7 +32,9 @@ def converge(resources: Iterable[Resource], machine: Machine, leftovers: Sequenc
     """
     done: list[Change] = []
     wanted = list(resources)
+    phase, after_environments = 0, False
     for want in wanted:
+        after_environments = after_environments or isinstance(want, Environment)
         have = observe(want, machine)
         change = diff(want, have)
         if change is None:
@@ -39,7 +42,12 @@ def converge(resources: Iterable[Resource], machine: Machine, leftovers: Sequenc
         if isinstance(want, Environment):
             # All that are missing, beside each other; there is nothing to be done when the others' turn comes.
             done += _environments([one for one in wanted if isinstance(one, Environment)], machine)
+            phase = 3
             continue
+        number, line = phases.of(want, (), after_environments)
+        if number > phase:
+            machine.say(line)
+            phase = number
         machine.say(f"{change.action} {change.key}")
         if have is None and isinstance(want, Account | Group):
             made.remember(machine.layout, want.key)
@@ -66,6 +74,8 @@ def converge(resources: Iterable[Resource], machine: Machine, leftovers: Sequenc
 def _environments(wanted: Sequence[Environment], machine: Machine) -> list[Change]:
     changes = {want.key: diff(want, observe(want, machine)) for want in wanted}
     missing = [want for want in wanted if changes[want.key]]
+    machine.say(phases.of(missing[0], missing, True)[1])
+    began = time.monotonic()
     for change in filter(None, changes.values()):
         machine.say(f"{change.action} {change.key}")
     if len(missing) == 1:
@@ -74,6 +84,7 @@ def _environments(wanted: Sequence[Environment], machine: Machine) -> list[Chang
         build_all(missing, machine)
     for want in missing:
         _look_again(want, machine)
+    machine.say(phases.built(time.monotonic() - began))
     return [change for change in changes.values() if change]
 
 

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Sequence
 
+from manylab.apply import phases
 from manylab.apply.site import Site
 from manylab.base.errors import Unhealthy
 from manylab.model.environments import SERVER
@@ -30,7 +31,7 @@ def settle(site: Site, machine: Machine, changes: Sequence[Change], ran_before: 
     ):
         machine.services.daemon_reload()
     if changes and ran_before is not None:
-        machine.say("restart what the change concerns")
+        machine.say(phases.RESTART)
         definition = next(
             item for item in site.resources if isinstance(item, File) and item.path == site.layout.services_json
         )

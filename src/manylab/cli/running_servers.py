@@ -10,7 +10,7 @@ import typer
 from manylab.apply import in_force
 from manylab.apply.site import Site
 from manylab.base.errors import NotFound
-from manylab.cli.result import Progress, Result
+from manylab.cli.result import Progress, Result, plural
 from manylab.plan.kept import Kept, as_text
 from manylab.system import servers
 
@@ -64,5 +64,5 @@ def _restarted(site: Site, which: Sequence[Kept]) -> Result:
         progress.say(f"restart {', '.join(one.name for one in which)}")
         in_force.restart(site, which)
     names = [one.name for one in which]
-    what = "1 server" if len(names) == 1 else f"{len(names)} servers"
-    return Result({**told(site).data, "restarted": names}, f"Restarted {what}: {', '.join(names)}.")
+    said = f"Restarted {plural(len(names), 'server')}: {', '.join(names)}."
+    return Result({**told(site).data, "restarted": names}, said)

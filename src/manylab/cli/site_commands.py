@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 from collections.abc import Callable
@@ -10,14 +11,15 @@ from typing import Annotated
 
 import typer
 
-from manylab.apply import bundle, change, generations
+import manylab
+from manylab.apply import bundle, change, difference, generations
 from manylab.apply.change import Outcome
 from manylab.apply.lock import exclusive
 from manylab.apply.site import Site, look
 from manylab.base.errors import AlreadyRunning
 from manylab.cli.app import JsonOption, app, command
 from manylab.cli.context import Context, make_context
-from manylab.cli.result import Progress, Result
+from manylab.cli.result import Progress, Result, plural
 from manylab.cli.running_servers import offer, told
 from manylab.model import environments
 from manylab.model.hub import address, local_url
@@ -26,6 +28,10 @@ from manylab.plan import show
 from manylab.system import accounts, ports, supervisor
 from manylab.system.run import clean_environment, network_environment
 
+# Of all commands that change the site, in the folder of its logs.
+LOG = "apply.log"
+# Where the text of a line of `history` begins.
+_INDENT = 29
 # A second `apply` waits this long for the first before it says who holds the lock, seconds.
 LOCK_WAIT = 600.0
 
@@ -51,19 +57,27 @@ def changing(context: Context, wait: float, act: Callable[[Progress], Outcome]) 
     if context.layout.system:
         context.need_root()
     os.umask(0o022)
-    with Progress() as progress, exclusive(context.layout.apply_lock, wait=wait, say=progress.say):
+    layout = context.layout
+    progress = Progress(layout.logs / LOG, layout.program)
+    with progress, exclusive(layout.apply_lock, wait=wait, say=progress.say):
         return act(progress)
 
 
 def outcome_result(outcome: Outcome, seconds: float) -> Result:
     """What `apply` and its like print."""
     number = outcome.generation.number if outcome.generation else None
-    data = {"changes": show.as_json(outcome.changes), "generation": number, "seconds": round(seconds, 2)}
-    if not outcome.changes:
-        text = "Nothing to change: the machine is as the configuration says."
-    else:
-        text = f"{len(outcome.changes)} changes in {seconds:.1f} s."
-    return Result(data, text + (f" This is generation {number}." if number else ""))
+    found = outcome.difference
+    data = {
+        "changes": show.as_json(outcome.changes),
+        "settings": [one.as_data() for one in found.settings],
+        "generation": number,
+        "seconds": round(seconds, 2),
+    }
+    count = len(outcome.changes)
+    done = f"{plural(count, 'change')} in {seconds:.1f} s." if count else show.NOTHING
+    # Of a new site everything is new.
+    lines = [] if number == 1 else [one.text for one in found.settings]
+    return Result(data, "\n".join([*lines, done + (f" This is generation {number}." if number else "")]))
 
 
 def with_servers(result: Result, outcome: Outcome, restart: bool, as_json: bool) -> Result:
@@ -73,16 +87,29 @@ def with_servers(result: Result, outcome: Outcome, restart: bool, as_json: bool)
 
 
 @command(app, "plan", example="sudo manylab plan")
-def plan(as_json: JsonOption = False) -> Result:
-    """Show what `apply` would change, and change nothing."""
+def plan(
+    files: Annotated[
+        bool, typer.Option("--files", help="List every file, account and unit, and what is different in it.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> Result:
+    """Show what `apply` would change, and change nothing: settings first, then what they mean."""
     context = make_context(as_json)
     if context.layout.system:
         context.need_root("looking at what only root may read")
     site = look(context.layout)
     changes = change.plan_changes(site)
+    found, restarts = difference.since_current(site), change.restarts(site)
+    short = show.in_short(found.settings, found.packages, changes, restarts)
+    if found.version:
+        short = f"Another version of manylab ({manylab.__version__}).\n{short}"
+    # What somebody changed on the machine itself has no setting to name.
+    drift = bool(changes) and not (found.settings or found.packages or found.version)
+    text = show.as_text(changes) if files or drift or not short else short
     kept = told(site)
-    text = "\n\n".join(part for part in (show.as_text(changes), kept.text) if part)
-    return Result({"changes": show.as_json(changes), **kept.data}, text)
+    settings = [one.as_data() for one in found.settings]
+    data = {"changes": show.as_json(changes), "settings": settings, "restarts": list(restarts), **kept.data}
+    return Result(data, "\n\n".join(part for part in (text, kept.text) if part))
 
 
 def take_bundle(context: Context, file: Path | None, wait: float) -> None:
@@ -112,7 +139,7 @@ def apply(
 
 @command(app, "history", example="sudo manylab history")
 def history(as_json: JsonOption = False) -> Result:
-    """List the generations: what was applied, and when."""
+    """List the generations: when each was applied, what was set differently, and which packages came with it."""
     context = make_context(as_json)
     if context.layout.system:
         context.need_root("reading the generations")
@@ -120,12 +147,20 @@ def history(as_json: JsonOption = False) -> Result:
     found = generations.read_all(context.layout)
     rows = []
     lines = []
+    before = None
     for item in found:
+        different = difference.between(before, item)
+        before = item
         current = now is not None and item.number == now.number
         row = {"number": item.number, "when": item.when, "version": item.version, "summary": item.summary}
-        rows.append({**row, "current": current})
+        settings = [one.as_data() for one in different.settings]
+        moved = {name: [dataclasses.asdict(one) for one in packages] for name, packages in different.packages.items()}
+        rows.append({**row, "current": current, "settings": settings, "packages": moved})
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(item.when))
         lines.append(f"{'*' if current else ' '} {item.number:>4}  {when}  {item.summary}")
+        said = [one.text for one in different.settings if one.text not in item.summary]
+        said += show.environments((), different.packages)
+        lines += [f"{'':>{_INDENT}}{line}" for line in said]
     return Result({"generations": rows}, "\n".join(lines) or "Nothing was applied yet.")
 
 
