@@ -193,7 +193,7 @@ def test_jupyters_own_commands_read_the_persons_configuration(place):
     program = "from jupyter_core.application import JupyterApp\nJupyterApp.launch_instance(['--generate-config'])\n"
     place.machine.write("/srv/generate.py", program)
     place.bob.terminal("rm -f ~/.jupyter/*config.py; python /srv/generate.py")
-    assert place.machine.run("ls /home/bob/.jupyter").stdout.split() == ["jupyter_config.py", "lab"]
+    assert "jupyter_config.py" in place.machine.run("ls /home/bob/.jupyter").stdout.split()
     paths = json.loads(place.bob.terminal("jupyter --paths --json | tr -d '\\n'"))
     assert paths["config"][0] == "/home/bob/.jupyter"
     assert paths["runtime"] == ["/home/bob/.local/share/jupyter/runtime"]
