@@ -40,7 +40,7 @@ for name in $(grep -o '^manylab[^:]*' /etc/group); do groupdel "$name"; done
 # Not in the key of a layer: those that were made before had none of it.
 STRIP_LOGINS = """
 rm -rf /etc/fish/conf.d/manylab.fish /etc/csh/login.d/manylab /etc/systemd/user-environment-generators/60-manylab
-rm -rf /usr/local/share/jupyter
+rm -rf /usr/local/share/jupyter /usr/local/share/fonts
 rmdir /etc/fish/conf.d /etc/fish /etc/csh/login.d /etc/csh /etc/systemd/user-environment-generators 2>/dev/null || true
 """
 # Of each environment's generations, all but the one in use.
