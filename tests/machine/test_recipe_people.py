@@ -134,6 +134,10 @@ def test_a_class_comes_from_a_file_and_a_second_run_changes_no_password(site):
     assert "Kept the password that they had: pupil3, pupil0, pupil1, pupil2." in said
     assert [shadow(site, f"pupil{number}") for number in range(4)] == before
     assert "No such file" in site.machine.run(["cat", "/root/second.csv"], check=False).stderr
+    site.machine.run(["usermod", "--lock", "pupil2"])
+    locked = shadow(site, "pupil2")
+    assert "Locked, and left so: pupil2." in site.manylab(*words, "/root/third.csv").stdout
+    assert shadow(site, "pupil2") == locked
     site.manylab("user", "add", "pupil1", "--generate", "--reset-password")
     assert shadow(site, "pupil1") != before[1]
 

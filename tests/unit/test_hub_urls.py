@@ -55,3 +55,8 @@ def test_the_culler_reaches_the_hub_by_its_socket():
     url, path = culler.plain_url("http+unix://%2frun%2fhub%2esock/wsl/hub/api")
     assert (url, path) == ("http://hub.invalid/wsl/hub/api", "/run/hub.sock")
     assert culler.plain_url("http://127.0.0.1:8081/hub/api") == ("http://127.0.0.1:8081/hub/api", None)
+
+
+def test_accounts_that_differ_in_capitals_have_names_of_their_own_in_the_dns():
+    names = {urls.subdomain(name, "lab.example.org", "user").lower() for name in ("bob", "Bob", "BOB", "bOb")}
+    assert len(names) == 4 and "bob.lab.example.org" in names

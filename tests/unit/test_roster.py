@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
 
 from manylab.apply import people, roster
-from manylab.base.errors import BadName, NotFound, Refused
+from manylab.base.errors import BadName, DiskFull, NotFound, Refused
+from manylab.system import accounts
 
 NAMES = ["alice", "bob"]
 
@@ -57,3 +59,30 @@ def test_passwords_are_for_their_owner_only_and_never_replace_a_file(tmp_path: P
     (tmp_path / "link.csv").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(Refused), roster.PasswordFile(tmp_path / "link.csv"):
         pass
+
+
+def test_a_password_that_does_not_fit_on_the_disk_is_an_error(tmp_path: Path, monkeypatch):
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with roster.PasswordFile(tmp_path / "passwords.csv") as file:
+        file.write("alice", "secret")
+        monkeypatch.setattr(roster.os, "fsync", full)
+        with pytest.raises(DiskFull):
+            file.write("bob", "secret")
+
+
+@pytest.mark.parametrize(
+    ("field", "state"),
+    [
+        ("$y$j9T$salt$hash", "set"),
+        ("!$y$j9T$salt$hash", "locked"),
+        ("!!$6$salt$hash", "locked"),
+        *((field, "none") for field in ("", "x", "!", "!!", "*", "!*")),
+    ],
+)
+def test_a_locked_password_is_not_the_same_as_none(monkeypatch, field: str, state: str):
+    text = f"root:*:1::::::\nalice:{field}:1::::::\n"
+    monkeypatch.setattr(accounts.Path, "read_text", lambda *_, **__: text)
+    assert accounts.password("alice") == state
+    assert accounts.password("bob") == "of a directory"

@@ -66,8 +66,13 @@ def check_password(password: str) -> None:
 
 
 def has_password(name: str) -> bool:
-    """Whether the account exists and has a usable password, as far as this machine can say."""
-    return accounts.find_person(name) is not None and accounts.password(name) != "none or locked"
+    """Whether the account exists and has a password, as far as this machine can say; one that is locked counts."""
+    return accounts.find_person(name) is not None and accounts.password(name) != "none"
+
+
+def is_locked(name: str) -> bool:
+    """Whether an administrator locked the account's password."""
+    return accounts.find_person(name) is not None and accounts.password(name) == "locked"
 
 
 def home_of(name: str) -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import errno
 import io
 import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
-from manylab.base.errors import BadName, ManylabError, NotFound, Refused
+from manylab.base.errors import BadName, DiskFull, ManylabError, NotFound, Refused
 
 # 16 characters of 56 that are not mistaken for each other: 93 bits.
 _ALPHABET = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"
@@ -66,7 +69,7 @@ class PasswordFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file: int | None = None
+        self._file: BinaryIO | None = None
 
     def __enter__(self) -> PasswordFile:
         if self.path.exists() or self.path.is_symlink():
@@ -75,7 +78,8 @@ class PasswordFile:
 
     def __exit__(self, *_: object) -> None:
         if self._file is not None:
-            os.close(self._file)
+            with contextlib.suppress(OSError):  # what a full disk did not take was reported
+                self._file.close()
 
     @property
     def written(self) -> bool:
@@ -83,14 +87,23 @@ class PasswordFile:
         return self._file is not None
 
     def write(self, account: str, password: str) -> None:
-        """Add a line."""
-        if self._file is None:
-            # O_EXCL: nobody else's file, and no link of somebody who guessed the name.
-            self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            # The byte order mark has Excel read the file as UTF-8.
-            os.write(self._file, "\ufeff".encode() + _line("account", "password"))
-        os.write(self._file, _line(account, password))
-        os.fsync(self._file)
+        """Add a line. Raises DiskFull, or Refused where no file can be made."""
+        try:
+            if self._file is None:
+                # O_EXCL: nobody else's file, and no link of somebody who guessed the name.
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+                self._file = os.fdopen(os.open(self.path, flags, 0o600), "wb")
+                # The byte order mark has Excel read the file as UTF-8.
+                self._file.write("\ufeff".encode() + _line("account", "password"))
+            self._file.write(_line(account, password))
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            kind = DiskFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else Refused
+            raise kind(
+                f"the password of {account} cannot be written to {self.path}: {error.strerror}",
+                hint=f"{account} was left as before; run it again with another file: --passwords FILE",
+            ) from None
 
 
 def _line(*cells: str) -> bytes:

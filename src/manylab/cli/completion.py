@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import grp
 import json
+import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -103,7 +104,8 @@ def _people(layout: Layout) -> Iterator[str]:
         made = [key.partition(" ")[2] for key in json.loads(layout.made_json.read_text()) if key.startswith("group ")]
         for name in {_USUAL_GROUP, *(name for name in made if not name.startswith(f"{_USUAL_GROUP}-"))}:
             with contextlib.suppress(KeyError):
-                yield from grp.getgrnam(name).gr_mem
+                # Only names that no shell can take for anything else.
+                yield from filter(re.compile(r"[\w.@+-]+").fullmatch, grp.getgrnam(name).gr_mem)
 
 
 def _split(line: str) -> list[str]:

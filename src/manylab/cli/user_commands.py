@@ -93,7 +93,7 @@ def add(
     alone = len(persons) == 1 and from_file is None and passwords is None
     rows = []
     with contextlib.ExitStack() as stack:
-        file = None
+        file, progress = None, stack.enter_context(Progress())
         if generate and not alone:
             stamp = time.strftime("%Y%m%d-%H%M%S")
             file = stack.enter_context(roster.PasswordFile(passwords or Path(f"manylab-passwords-{stamp}.csv")))
@@ -102,6 +102,8 @@ def add(
             if generate and (reset_password or not people.has_password(person)):
                 password = roster.generate_password()
                 if file is not None:
+                    # Said before the first, so that it is known whatever happens to a later one.
+                    progress.say(f"create {file.path.absolute()}, which has the passwords")
                     file.write(person, password)
             made = people.add(site, person, password)
             row = {"user": person, "created": made.created, "joined": made.joined, "admin": admin}
@@ -114,6 +116,8 @@ def add(
     lines = [_added(row) for row in rows]
     if generate and not reset_password and (had := [str(row["user"]) for row in rows if not row["password_set"]]):
         lines.append(f"Kept the password that they had: {', '.join(had)}. --reset-password makes new ones.")
+    if locked := [str(row["user"]) for row in rows if not row["password_set"] and people.is_locked(str(row["user"]))]:
+        lines.append(f"Locked, and left so: {', '.join(locked)}. 'sudo passwd --unlock NAME' lets them in again.")
     if written is not None:
         lines.append(f"Passwords, of which there is no other copy: {written}")
     return Result(rows[0] if alone else {"users": rows, "passwords": written}, "\n".join(lines))

@@ -46,6 +46,7 @@ def _addresses(site: HubSite, proxy_token: str) -> dict[str, Any]:
         # Unix sockets: no port to be taken, and none that another person of the machine could listen on first.
         "JupyterHub.hub_bind_url": hub,
         "JupyterHub.hub_connect_url": hub,
+        "JupyterHub.subdomain_hook": urls.subdomain,
         # Also what is outside base_url: addresses from before it was changed (moved.py).
         "JupyterHub.hub_routespec": "/",
         # Everybody's server reports to the hub; each request carries a token.

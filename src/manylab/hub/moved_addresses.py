@@ -161,6 +161,9 @@ class MovedServerHandler(SayingUrlHandler):
         user = self.current_user
         if user_name != user.name or name not in user.spawners:
             raise HTTPError(404, "There is no such server of yours.")
+        # A token of this person's may be for less than that.
+        if not self.has_scope(f"delete:servers!server={user.name}/{name}"):
+            raise HTTPError(403, "This token may not stop servers.")
         spawner = user.spawners[name]
         if spawner.ready and spawner.moved:
             await self.stop_single_user(user, name)

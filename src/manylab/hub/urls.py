@@ -1,4 +1,4 @@
-"""Addresses of unix sockets as JupyterHub writes them: `http+unix://<percent-encoded path>`."""
+"""Addresses: unix sockets as JupyterHub writes them (`http+unix://<percent-encoded path>`), and people's subdomains."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from jupyterhub.objects import Server
+from jupyterhub.utils import subdomain_hook_idna
 
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-")
 
@@ -71,3 +72,12 @@ def as_socket_server(server: Any) -> Any:
     if server is None or isinstance(server, SocketServer) or server.orm_server is None:
         return server
     return SocketServer(orm_server=server.orm_server)
+
+
+def subdomain(name: str, domain: str, kind: str) -> str:
+    """The name in the DNS of somebody's servers, or of a service (`JupyterHub.subdomain_hook`).
+
+    JupyterHub's own keeps capitals, which the DNS does not know: `Bob` and `bob` would share an origin. "--" makes it
+    use a hash of the whole name instead.
+    """
+    return str(subdomain_hook_idna(name if name == name.lower() else f"--{name}", domain, kind))

@@ -108,6 +108,8 @@ def stop(services_json: Path, *, keep_servers: bool = False, timeout: float | No
     patience += sum(service.stop_timeout for service in definition.services if not service.before_stop)
     until = time.monotonic() + (timeout or patience + 15)
     number = signal.SIGUSR1 if keep_servers else signal.SIGTERM
+    # Of a restart that was killed in the middle: the supervisor is to end now.
+    (state / RESTART_FILE).unlink(missing_ok=True)
     record = read_state(state)
     if not supervisors(record) and not living_services(record):
         remove_files(state)

@@ -21,7 +21,7 @@ NOLOGIN = "/usr/sbin/nologin"
 _BAD_NAME = (3, 19)
 
 # "of a directory": the account is not in this machine's files, so only the directory knows.
-Password: TypeAlias = Literal["set", "none or locked", "of a directory"]
+Password: TypeAlias = Literal["set", "none", "locked", "of a directory"]
 
 
 @dataclass(frozen=True)
@@ -179,8 +179,11 @@ def password(name: str) -> Password:
     for line in Path("/etc/shadow").read_text(encoding="utf-8", errors="replace").split("\n"):
         fields = line.split(":")
         if fields[0] == name:
-            usable = len(fields) > 1 and fields[1] not in ("", "x") and fields[1][0] not in "!*"
-            return "set" if usable else "none or locked"
+            field = fields[1] if len(fields) > 1 else ""
+            # `usermod --lock` and `passwd --lock` put a "!" before the hash.
+            if field.startswith("!") and field.lstrip("!") not in ("", "*"):
+                return "locked"
+            return "set" if field not in ("", "x") and field[0] not in "!*" else "none"
     return "of a directory"
 
 

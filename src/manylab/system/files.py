@@ -223,24 +223,25 @@ def make_copy(want: Copy) -> None:
 
 def observe_line(want: Line) -> Line:
     """`want` where the line is there, or the file is not."""
-    there = not want.path.is_file() or want.line in want.path.read_text(encoding="utf-8").splitlines()
+    there = not want.path.is_file() or want.line.encode() in want.path.read_bytes().split(b"\n")
     return want if there else Line(want.path, "")
 
 
 def add_line(want: Line) -> None:
     """Add it at the end of the file."""
-    text = want.path.read_text(encoding="utf-8")
-    before = text if not text or text.endswith("\n") else text + "\n"
-    write_file(want.path, f"{before}{want.line}\n", stat.S_IMODE(want.path.stat().st_mode))
+    # Bytes: the rest of the file is somebody else's, in whatever encoding.
+    text = want.path.read_bytes()
+    before = text if not text or text.endswith(b"\n") else text + b"\n"
+    write_bytes(want.path, before + want.line.encode() + b"\n", stat.S_IMODE(want.path.stat().st_mode))
 
 
 def remove_line(of: Line) -> bool:
     """Take it out again; whether it was there."""
     if not of.path.is_file() or observe_line(of) != of:
         return False
-    lines = of.path.read_text(encoding="utf-8").splitlines(keepends=True)
-    kept = "".join(line for line in lines if line.rstrip("\n") != of.line)
-    write_file(of.path, kept, stat.S_IMODE(of.path.stat().st_mode))
+    lines = of.path.read_bytes().split(b"\n")
+    kept = b"\n".join(line for line in lines if line != of.line.encode())
+    write_bytes(of.path, kept, stat.S_IMODE(of.path.stat().st_mode))
     return True
 
 

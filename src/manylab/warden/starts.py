@@ -195,8 +195,9 @@ class Starts:
             self._registry.write(entry)
             turn.watch(seat.pid)
             lift(seat.pid, {name: hard for name, (_, hard) in session.traits.limits.items()}, session.traits.nice)
-            await spawn.give(seat, plan.order, output)
+            # Before the order: a warden that ends in between leaves no server whose session is closed.
             await session.holds(descriptor)
+            await spawn.give(seat, plan.order, output)
         except BaseException as error:
             seat.talk.close()
             if seat.nursery is not None:
