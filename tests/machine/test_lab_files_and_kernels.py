@@ -196,7 +196,7 @@ def test_what_is_on_another_file_system_is_kept_too(site, bob):
     assert site.machine.exists("/srv/scratch")
 
 
-def test_on_a_full_disk_what_is_deleted_makes_room(site):
+def test_on_a_full_disk_what_is_deleted_stays_in_the_trash_until_it_is_emptied(site):
     site.add_user("carol", PASSWORD)
     site.machine.run(
         "mount -t tmpfs -o size=16M tmpfs /home/carol && chown carol: /home/carol && chmod 700 /home/carol"
@@ -209,9 +209,12 @@ def test_on_a_full_disk_what_is_deleted_makes_room(site):
         )
         assert carol.server("DELETE", "api/contents/old").status_code == 204
         site.machine.run("cat /dev/zero > big/2", user="carol", cwd="/home/carol", check=False)
-        # What was deleted before gives way; the folder itself stays in the trash while there is room for that.
         assert carol.server("DELETE", "api/contents/big").status_code == 204
-        site.machine.run("cat /dev/zero > big", user="carol", cwd="/home/carol", check=False)
+        listed = data_of(site.machine.run([MANYLAB, "trash", "list", "--json"], user="carol"))["items"]
+        assert {item["name"] for item in listed} == {"old", "big"}
+        site.machine.run([MANYLAB, "trash", "restore", "big"], user="carol")
+        assert site.machine.exists("/home/carol/big/2")
         assert carol.server("DELETE", "api/contents/big").status_code == 204
-        site.machine.run("head -c 4M /dev/zero > new", user="carol", cwd="/home/carol")
+        site.machine.run([MANYLAB, "trash", "empty", "--yes"], user="carol")
+        site.machine.run("head -c 14M /dev/zero > new", user="carol", cwd="/home/carol")
         assert carol.server("DELETE", "api/contents/new").status_code == 204

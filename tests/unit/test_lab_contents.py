@@ -1,6 +1,7 @@
 """Files as the Lab sees them: the same as Jupyter's own says, sooner; and deleted to the trash."""
 
 import asyncio
+import errno
 import os
 import time
 from pathlib import Path
@@ -12,7 +13,9 @@ pytest.importorskip("jupyter_server")
 from jupyter_server.services.contents.largefilemanager import AsyncLargeFileManager
 from tornado.web import HTTPError
 
+from manylab.lab import languages
 from manylab.lab.contents import Contents, age
+from manylab.lab.trash import NoRoom, Trash
 
 
 @pytest.fixture
@@ -99,6 +102,23 @@ def test_what_cannot_be_deleted_is_said(home):
         with pytest.raises(HTTPError) as raised:
             asyncio.run(Contents(root_dir=str(home)).delete_file(path))
         assert raised.value.status_code == status
+
+
+@pytest.mark.parametrize(("language", "said"), [("en", "disk or your quota is full"), ("zh", "配额已满")])
+def test_without_room_nothing_is_deleted_and_what_to_do_is_said(home, monkeypatch, language, said):
+    (home / "file").write_text("x")
+
+    def put(self: Trash, path: Path) -> None:
+        raise NoRoom(errno.ENOSPC, "full", str(path))
+
+    monkeypatch.setattr(Trash, "put", put)
+    monkeypatch.setattr(languages, "of_sentences", lambda: language)
+    with pytest.raises(HTTPError) as raised:
+        asyncio.run(Contents(root_dir=str(home)).delete_file("file"))
+    assert raised.value.status_code == 507
+    for part in ("file", said, "manylab trash empty", "rm -r"):
+        assert part in raised.value.log_message
+    assert (home / "file").exists()
 
 
 def test_how_long_things_stay():

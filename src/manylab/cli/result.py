@@ -35,20 +35,34 @@ def plural(count: int, one: str, many: str = "") -> str:
 def show(result: Result, *, as_json: bool) -> None:
     """Print a result: one JSON value, or text."""
     if as_json:
-        print(json.dumps(result.data, indent=2, ensure_ascii=False, default=str))
+        print(_json(result.data))
     elif result.text:
-        print(result.text)
+        # Names of files need not be text in any encoding.
+        encoding = sys.stdout.encoding or "utf-8"
+        print(result.text.encode(encoding, "backslashreplace").decode(encoding))
 
 
 def show_error(error: ManylabError, *, as_json: bool) -> None:
     """Print an error: JSON on standard output, or text with what to do next on standard error."""
     if as_json:
-        print(json.dumps({"error": error.as_json()}, indent=2, ensure_ascii=False, default=str))
+        print(_json({"error": error.as_json()}))
         return
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     console.print(f"[bold red]{error.code}[/]: {escape(error.message)}")
     if error.hint:
         console.print(f"  [bold]next:[/] {escape(error.hint)}")
+
+
+def _json(value: Any) -> str:
+    """JSON that this standard output can encode and no terminal obeys."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+        plain = text.replace("\n", "").isprintable()
+    except UnicodeEncodeError:
+        plain = False
+    # DEL is ASCII, so json leaves it.
+    return text if plain else json.dumps(value, indent=2, default=str).replace("\x7f", "\\u007f")
 
 
 # First words of steps that stay on the screen.

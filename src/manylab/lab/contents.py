@@ -17,7 +17,8 @@ from jupyter_server.services.contents.largefilemanager import AsyncLargeFileMana
 from tornado.ioloop import IOLoop
 from tornado.web import HTTPError
 
-from manylab.lab.trash import TooLarge, Trash
+from manylab.lab import languages, sentences
+from manylab.lab.trash import NoRoom, TooLarge, Trash
 
 # Seconds between two looks for what has been in the trash for too long; the first when a start is long over.
 _EVERY: Final = 86400.0
@@ -41,17 +42,17 @@ class Contents(AsyncLargeFileManager):  # type: ignore[misc]
             raise HTTPError(404, f"File or directory does not exist: {place}")
         trash = Trash(Path.home())
         try:
-            target = await asyncio.to_thread(trash.put, Path(place))
+            await asyncio.to_thread(trash.put, Path(place))
         except TooLarge:
             raise HTTPError(
                 400, f"{path} is on another file system and too large for the trash. Delete it in a terminal: rm -r"
             ) from None
+        except NoRoom:
+            raise HTTPError(507, sentences.no_room_for_trash(path, languages.of_sentences())) from None
         except PermissionError as error:
             raise HTTPError(403, f"{path} cannot be deleted: {error.strerror}") from error
         except OSError as error:
             raise HTTPError(400, f"{path} cannot be moved to the trash ({trash.folder}): {error}") from error
-        if target is None:
-            self.log.warning("The disk is full: %s is not in the trash, but deleted for good", place)
 
     async def _dir_model(self, path: str, content: bool = True) -> dict[str, Any]:
         """As Jupyter's own, without a dozen looks at each file, one after another in other threads."""
@@ -112,8 +113,8 @@ def age(environ: Mapping[str, str]) -> float | None:
 
 
 def empty_daily(server: Any, home: Path, environ: Mapping[str, str]) -> None:
-    """Have this server remove what has been in the trash for too long, in a thread of its own, a while after its start
-    and then every day.
+    """Have this server remove what people's servers put in the trash too long ago, in a thread of its own, a while
+    after its start and then every day. What a desktop put there, or nothing is known of, stays.
     """
     longest = age(environ)
     if not longest:
@@ -123,7 +124,7 @@ def empty_daily(server: Any, home: Path, environ: Mapping[str, str]) -> None:
     async def empty() -> None:
         loop.call_later(_EVERY, empty)
         try:
-            count = await asyncio.to_thread(trash.empty, time.time() - longest)
+            count = await asyncio.to_thread(trash.empty_by_age, time.time() - longest)
         except OSError as error:
             server.log.warning("The trash (%s) could not be looked at: %s", trash.folder, error)
             return

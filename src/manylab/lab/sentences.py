@@ -33,6 +33,10 @@ _ENGLISH = {
         "Port {port} belongs to another account of this machine: what listens there is not yours, and nothing of yours "
         "was sent to it. Start your application on another port."
     ),
+    "no-room-for-trash": (
+        "{path} was not deleted: the disk or your quota is full, and there is no room to move it to the trash. To free "
+        "space, open a terminal and empty the trash (manylab trash empty), or delete it there for good (rm -r)."
+    ),
 }
 _CHINESE = {
     "server": "{when} 内存不足：您的服务器（包括其中所有的笔记本和终端）使用了 {used} 内存，上限为 {limit}。",
@@ -53,6 +57,10 @@ _CHINESE = {
     "others-port": (
         "端口 {port} 属于这台机器上的另一个账户：在那里监听的不是您的程序，您的任何内容都没有发送给它。"
         "请用另一个端口启动您的应用。"
+    ),
+    "no-room-for-trash": (
+        "{path} 未被删除：磁盘空间或您的配额已满，无法移到回收站。要腾出空间，请打开终端清空回收站"
+        "（manylab trash empty），或者在终端里将其彻底删除（rm -r）。"
     ),
 }
 
@@ -81,6 +89,11 @@ def newer_server(name: str, language: str) -> tuple[str, str]:
 def others_port(port: int, language: str) -> str:
     """Why a web application is not shown. Pure."""
     return (_CHINESE if language == "zh" else _ENGLISH)["others-port"].format(port=port)
+
+
+def no_room_for_trash(path: str, language: str) -> str:
+    """Why something was not deleted, and how it can be. Pure."""
+    return (_CHINESE if language == "zh" else _ENGLISH)["no-room-for-trash"].format(path=path)
 
 
 def size(amount: int) -> str:
