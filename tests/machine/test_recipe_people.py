@@ -178,7 +178,7 @@ def test_root_and_system_accounts_are_neither_added_nor_removed(site, name):
 
 def by_command(site: Site, name: str) -> None:
     said = site.manylab("user", "remove", name).stdout
-    assert f"{name} can no longer sign in; 1 servers stopped. Account and home stay." in said
+    assert f"{name} can no longer sign in; 1 server stopped. Account and home stay." in said
 
 
 def by_hand(site: Site, name: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from manylab.apply import made, phases
 from manylab.base.errors import CommandFailed, NotConverged, Unhealthy
-from manylab.model.resources import Account, Environment, File, Group, Link, Resource, Service
+from manylab.model.resources import Account, Environment, File, Group, KernelLinks, Link, Resource, Service
 from manylab.plan.diff import Change, diff
 from manylab.system.files import observe_file, remove_path
 from manylab.system.observe import Machine, act, build_all, observe
@@ -35,6 +35,9 @@ def converge(resources: Iterable[Resource], machine: Machine, leftovers: Sequenc
     phase, after_environments = 0, False
     for want in wanted:
         after_environments = after_environments or isinstance(want, Environment)
+        if isinstance(want, KernelLinks):  # a link to a kernel that goes would lead nowhere
+            gone = [text for text in leftovers if Path(text).is_relative_to(want.folder)]
+            done += _remove_leftovers(gone, machine)
         have = observe(want, machine)
         change = diff(want, have)
         if change is None:
@@ -59,8 +62,13 @@ def converge(resources: Iterable[Resource], machine: Machine, leftovers: Sequenc
             raise
         _look_again(want, machine)
         done.append(change)
-    for text in leftovers:
-        path = Path(text)
+    return done + _remove_leftovers(leftovers, machine)
+
+
+def _remove_leftovers(leftovers: Iterable[str], machine: Machine) -> list[Change]:
+    """Remove those that are there."""
+    done = []
+    for path in map(Path, leftovers):
         if observe_file(path) is not None:
             machine.say(f"remove {path}")
             remove_path(path)
