@@ -16,6 +16,7 @@ import os
 import resource
 import select
 import signal
+from collections.abc import Mapping
 from typing import Any, Final, NoReturn
 
 import pamela
@@ -104,11 +105,29 @@ def _open(question: dict[str, Any], said: _Said) -> tuple[Any, dict[str, Any]]:
         "errno": 0,
         "environment": {name: value for name, value in _environment(handle).items() if name not in _CLASS},
         "umask": process.umask(),
-        "limits": {name: pair for name, pair in process.limits().items() if pair != before[name]},
+        "limits": _changed(before, process.limits()),
         "nice": os.getpriority(os.PRIO_PROCESS, 0),
         "no_new_privileges": process.status_of("self").get("NoNewPrivs") == "1",
         "groups": sorted(set(os.getgroups()) - groups),
     }
+
+
+def _changed(before: Mapping[str, list[int]], now: Mapping[str, list[int]]) -> dict[str, list[int]]:
+    """The limits that modules set. Debian's pam_limits also takes those of process 1 where nothing is configured, and
+    its 1024 open files are too few for a server: that soft limit counts as not set.
+    """
+    found = {name: pair for name, pair in now.items() if pair != before[name]}
+    if (files := found.get("RLIMIT_NOFILE")) is not None and files[0] == _usual_files():
+        found["RLIMIT_NOFILE"] = [min(before["RLIMIT_NOFILE"][0], files[1]), files[1]]
+    return found
+
+
+def _usual_files() -> int | None:
+    """The soft limit of open files of process 1; None where that may not be known."""
+    try:
+        return resource.prlimit(1, resource.RLIMIT_NOFILE)[0]
+    except OSError:
+        return None
 
 
 def _root() -> tuple[int, int]:
