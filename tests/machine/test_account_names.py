@@ -49,7 +49,11 @@ def add_by_hand(site: Site, name: str, uid: int) -> None:
     machine.run(["chpasswd"], input=f"{name}:{PASSWORD}\n")
 
 
-@pytest.fixture(scope="module", params=[("bookworm", "none"), ("trixie", "systemd")], ids="-".join)
+@pytest.fixture(
+    scope="module",
+    params=[("bookworm", "none"), pytest.param(("trixie", "systemd"), marks=pytest.mark.soak)],
+    ids="-".join,
+)
 def site(request) -> Iterator[Site]:
     suite, init = request.param
     with Site(suite, init, config=SMALL, machine=in_memory(suite, init, small=True)) as one:

@@ -59,7 +59,11 @@ exec nice -n 7 ionice -c 3 taskset -c 0 setarch -R unshare --mount --ipc --uts \
 """
 
 
-@pytest.fixture(scope="module", params=[("bookworm", "none"), ("trixie", "sysv")], ids="-".join)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(("bookworm", "none"), marks=pytest.mark.soak), ("trixie", "sysv")],
+    ids="-".join,
+)
 def site(request: pytest.FixtureRequest) -> Iterator[Site]:
     """A site that runs as a service, with bob, who may be root through sudo."""
     suite, init = request.param

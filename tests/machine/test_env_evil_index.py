@@ -17,6 +17,8 @@ from support.looking import ask, changed, in_memory, leftovers, planned, refusal
 from support.site import Site
 from support.wheels import wheel
 
+pytestmark = pytest.mark.soak
+
 COURSE = "/opt/manylab/envs/course"
 CONFIG_FILE = "/etc/manylab/manylab.toml"
 # What no package has any business with; what changes by itself is left out.

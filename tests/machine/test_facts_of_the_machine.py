@@ -22,7 +22,11 @@ PARENT = "import os; print('nursery.py' in open(f'/proc/{os.getppid()}/cmdline')
 ENVS = "/opt/manylab/envs"
 
 
-@pytest.fixture(scope="module", params=[("bookworm", "none"), ("trixie", "systemd")], ids="-".join)
+@pytest.fixture(
+    scope="module",
+    params=[("bookworm", "none"), pytest.param(("trixie", "systemd"), marks=pytest.mark.soak)],
+    ids="-".join,
+)
 def site(request) -> Iterator[Site]:
     with Site(*request.param) as site:
         site.add_user("alice", "her password")

@@ -32,7 +32,11 @@ trash = "7d"
 """
 
 
-@pytest.fixture(scope="module", params=[("bookworm", "none"), ("trixie", "systemd")], ids="-".join)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(("bookworm", "none"), marks=pytest.mark.soak), ("trixie", "systemd")],
+    ids="-".join,
+)
 def site(request, tmp_path_factory) -> Iterator[Site]:
     suite, init = request.param
     files = {

@@ -23,7 +23,7 @@ MOVED = "The address of this site has changed"
 BOTH_WAYS = [("", "wsl/"), ("wsl/", "")]
 
 
-@pytest.fixture(scope="module", params=["bookworm-none", "trixie-systemd"])
+@pytest.fixture(scope="module", params=["bookworm-none", pytest.param("trixie-systemd", marks=pytest.mark.soak)])
 def site(request) -> Iterator[Site]:
     suite, init = request.param.split("-")
     with Site(suite, init, config=SMALL, machine=in_memory(suite, init, small=True)) as one:

@@ -18,6 +18,8 @@ from support.client import Client
 from support.looking import ask, everywhere, in_memory
 from support.site import Site
 
+pytestmark = pytest.mark.soak
+
 PASSWORD = "wonderland 1865"
 TIMES = 20
 PARTS = ("hub", "proxy", "warden")

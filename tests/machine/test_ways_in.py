@@ -57,7 +57,7 @@ class Place(NamedTuple):
     bob: Client
 
 
-@pytest.fixture(scope="module", params=["bookworm-none", "trixie-systemd"])
+@pytest.fixture(scope="module", params=[pytest.param("bookworm-none", marks=pytest.mark.soak), "trixie-systemd"])
 def place(request) -> Iterator[Place]:
     suite, init = request.param.split("-")
     packages = "zsh fish tcsh openssh-server git"
