@@ -29,6 +29,7 @@ _TTY: Final = "manylab"  # as cron does it: pam_group, pam_access and others wan
 _CLASS: Final = {"XDG_SESSION_CLASS": "none"}
 _CLOSE: Final = 20.0  # seconds for modules to close the session
 _START: Final = 24 * 3600.0  # seconds; longer than a start may wait for its turn
+_USUAL_FILES: Final = 1024  # INR_OPEN_CUR of linux/fs.h
 _SENTENCE: Final = 300  # characters of what modules said
 # PAM_SYSTEM_ERR and PAM_CONV_ERR of _pam_types.h.
 _SYSTEM_ERROR: Final = 4
@@ -113,21 +114,13 @@ def _open(question: dict[str, Any], said: _Said) -> tuple[Any, dict[str, Any]]:
 
 
 def _changed(before: Mapping[str, list[int]], now: Mapping[str, list[int]]) -> dict[str, list[int]]:
-    """The limits that modules set. Debian's pam_limits also takes those of process 1 where nothing is configured, and
-    its 1024 open files are too few for a server: that soft limit counts as not set.
+    """The limits that modules set. Debian's pam_limits also puts back what is usual where nothing is configured; 1024
+    open files are too few for a server, which had more before, so that soft limit counts as not set.
     """
     found = {name: pair for name, pair in now.items() if pair != before[name]}
-    if (files := found.get("RLIMIT_NOFILE")) is not None and files[0] == _usual_files():
+    if (files := found.get("RLIMIT_NOFILE")) is not None and files[0] == _USUAL_FILES:
         found["RLIMIT_NOFILE"] = [min(before["RLIMIT_NOFILE"][0], files[1]), files[1]]
     return found
-
-
-def _usual_files() -> int | None:
-    """The soft limit of open files of process 1; None where that may not be known."""
-    try:
-        return resource.prlimit(1, resource.RLIMIT_NOFILE)[0]
-    except OSError:
-        return None
 
 
 def _root() -> tuple[int, int]:
