@@ -18,7 +18,10 @@ from typing import Any, Final
 # Locales in which Python replaces what it cannot decode (PEP 538, and the C locale).
 _LENIENT: Final = frozenset({"C", "POSIX", "C.UTF-8", "C.utf8", "UTF-8"})
 
-LIMITS: Final = {name: getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")}
+# RLIMIT_OFILE is an old name of RLIMIT_NOFILE.
+LIMITS: Final = {
+    name: getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_") and name != "RLIMIT_OFILE"
+}
 # What a program inherits and does not show in its environment: lines of /proc/self/status.
 INHERITED: Final = ("CapBnd", "NoNewPrivs", "Seccomp")
 NAMESPACES: Final = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
