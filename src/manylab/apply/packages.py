@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from manylab.base.errors import NotFound, Refused
 from manylab.base.layout import Layout
 from manylab.config import conda_packages, edit, packages
 from manylab.config.load import parse as parse_config
+from manylab.config.problems import did_you_mean
 from manylab.config.values import toml
 from manylab.model import environments
 from manylab.model.conda_lock import is_conda, parse
@@ -52,8 +52,7 @@ def unknown_environment(name: str, known: Iterable[str], why: str = "") -> NotFo
     """The error for a name that no environment has. known: the names that there are. why: a second half for the
     sentence, such as "or it has not been built".
     """
-    close = difflib.get_close_matches(name, list(known), 1)
-    meant = f"did you mean {close[0]!r}? " if close else ""
+    meant = did_you_mean(name, known)
     hint = f"{meant}'manylab env list' shows them, 'manylab env create {name} PACKAGE' makes a new one"
     return NotFound(f"there is no environment {name!r}{', ' if why else ''}{why}", hint=hint)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import re
@@ -27,6 +26,7 @@ from manylab.cli.look import follow
 from manylab.cli.look import status as site_status
 from manylab.cli.look.parts import STOPPED
 from manylab.cli.result import Result
+from manylab.config.problems import did_you_mean
 from manylab.model import units
 from manylab.system import facts
 from manylab.system.run import clean_environment, run
@@ -67,8 +67,7 @@ def doctor(
     context = make_context(as_json)
     scene = make_scene(context.layout)
     if unknown := [one for one in only or () if one not in ALL]:
-        close = difflib.get_close_matches(unknown[0], ALL, 1)
-        meant = f"did you mean {close[0]!r}? " if close else ""
+        meant = did_you_mean(unknown[0], ALL)
         raise NotFound(f"there is no check {unknown[0]!r}", hint=f"{meant}'manylab doctor --all' shows them all")
     examined = list(examine_all(scene, {one: ALL[one] for one in only or ALL}))
     text = report.as_text(examined, everything=everything)
@@ -115,8 +114,7 @@ def logs(
 
 def _no_log(what: str) -> NotFound:
     """The error where neither a part of the site nor a person's server of this name has logged anything."""
-    close = difflib.get_close_matches(what, _PARTS, 1)
-    meant = f"did you mean {close[0]!r}? " if close else ""
+    meant = did_you_mean(what, _PARTS)
     return NotFound(
         f"there is no log of {what or 'this site'}",
         hint=f"{meant}The parts are {', '.join(_PARTS)}; of a person there is one from the first start of their server",

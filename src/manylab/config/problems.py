@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +86,12 @@ def _choice(path: Path, value: Any, accepted: list[str]) -> str:
     by_lower = {choice.lower(): choice for choice in accepted}
     close = difflib.get_close_matches(str(value).lower(), by_lower, 1)
     return f"did you mean {shown(by_lower[close[0]])}?" if close else "use " + " or ".join(map(shown, accepted))
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The beginning of a hint for a name that is not known, "" where none is near: "did you mean 'default'? "."""
+    close = difflib.get_close_matches(name, list(known), 1)
+    return f"did you mean {close[0]!r}? " if close else ""
 
 
 def suggestion(path: Path) -> str:
